@@ -1,0 +1,49 @@
+# Every target sets itself up on a fresh machine.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+RUN = $(VENV)/.run
+DEV = $(VENV)/.dev
+
+.PHONY: cards update test check bench test-peers test-oldest
+
+cards: $(RUN)  ## measure the embedded subject (quick) and leave cards in out/
+	$(BIN)/cardgen run --budget quick --methods core --out out
+	$(BIN)/cardgen compare evaluations out/evaluations
+
+update: $(RUN)  ## measure at the budget of the committed cards and rewrite evaluations/ and cards/
+	$(BIN)/cardgen run --budget standard --methods core --out .
+
+test: $(DEV)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadscope
+
+check: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/cardgen catalogue --check
+	$(BIN)/cardgen build --check
+
+bench: $(VENV)/.peers
+	$(BIN)/python -m benchmarks
+
+test-peers: $(VENV)/.peers
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/peers -m peers
+
+test-oldest:
+	$(MAKE) test VENV=.venv-oldest OLDEST="torch==2.6.0 torchvision==0.21.0"
+
+$(RUN): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable . $(OLDEST)
+	touch $@
+
+$(DEV): $(RUN)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' $(OLDEST)
+	touch $@
+
+$(VENV)/.peers: $(DEV)
+	$(BIN)/python -m pip install --quiet --group peers
+	touch $@

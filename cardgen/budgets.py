@@ -1,0 +1,49 @@
+"""Budgets: how many samples and Monte Carlo draws a run takes. Never what is measured."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from cardgen.records import Value
+
+BudgetName = Literal["quick", "standard", "full"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Sample counts by the kind of metric, draws of each noise control, and Monte Carlo sizes by the parameter's name."""
+
+    samples: Mapping[str, int]
+    draws: int
+    metric: Mapping[str, Value]
+    method: Mapping[str, Value]
+
+
+BUDGETS: Mapping[str, Budget] = {
+    "quick": Budget(
+        {"maps": 64, "again": 40, "few": 8}, 3, {"reinitialisations": 3, "curve_samples": 8}, {"n_masks": 500}
+    ),
+    "standard": Budget(
+        {"maps": 200, "again": 100, "few": 16}, 5, {"reinitialisations": 5, "curve_samples": 16}, {"n_masks": 2000}
+    ),
+    "full": Budget(
+        {"maps": 500, "again": 200, "few": 32}, 5, {"reinitialisations": 5, "curve_samples": 32}, {"n_masks": 4000}
+    ),
+}
+RANK = {name: rank for rank, name in enumerate(BUDGETS)}
+CORE = (
+    "vanilla_gradients",
+    "input_x_gradient",
+    "integrated_gradients",
+    "smoothgrad",
+    "guided_backprop",
+    "grad_cam",
+    "occlusion",
+    "rise",
+)
+"""The methods that `core` names, as far as they are built."""
+
+
+def sized(defaults: Mapping[str, Value], sizes: Mapping[str, Value]) -> dict[str, Value]:
+    """The sizes of a budget for those parameters that a plug-in has."""
+    return {name: value for name, value in sizes.items() if name in defaults}

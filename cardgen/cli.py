@@ -1,0 +1,134 @@
+"""The command line: parse, call one function, print."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from cardgen import __version__
+from cardgen.errors import CardgenError
+
+INTERRUPTED = 130
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+class Group(click.Group):
+    """Shows CardgenError as one line; Ctrl-C says that nothing is lost."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CardgenError as error:
+            click.secho(f"error: {error}", fg="red", err=True)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            click.echo("\nStopped. Every finished evaluation is stored; the same command goes on from there.", err=True)
+            sys.exit(INTERRUPTED)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="cardgen")
+def main() -> None:
+    """Saliency cards from measurements."""
+
+
+def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    return tuple(name.strip() for name in value.split(",") if name.strip()) if value else None
+
+
+@main.command()
+@click.option("--model", help="The model to explain (default digit-cnn).")
+@click.option("--data", help="The data to explain it on (default digits-on-scenes).")
+@click.option("--methods", callback=_names, help="Methods, with commas; `core` (default) or `all`.")
+@click.option("--metrics", callback=_names, help="Metrics, with commas; `all` by default.")
+@click.option("--budget", type=click.Choice(["quick", "standard", "full"]), help="Sample and draw counts (default quick).")
+@click.option("--target", help="The class explained: predicted (default), label, or a class number.")
+@click.option("--n", type=int, help="Samples for every metric, in place of the budget's.")
+@click.option("--device", help="auto (default), cpu, cuda, cuda:N.")
+@click.option("--batch", type=int, help="Samples to forward at once; probed by default.")
+@click.option("--layer", help="The layer that class activation methods take; found by default.")
+@click.option("--seed", type=int, help="Of all random draws (default 0).")
+@click.option("--out", type=FOLDER, help="Folder that takes evaluations/ and cards/ (default here).")
+@click.option("--config", type=FILE, help="Settings; cardgen.yaml here, if there is one, by default.")
+@click.option("--force", is_flag=True, default=None, help="Measure again what is there, and let smaller budgets replace larger ones.")
+@click.option("--force-unhealthy", is_flag=True, default=None, help="Give verdicts on a model at chance level.")
+@click.option("--dry-run", is_flag=True, help="Say what would be measured, and stop.")
+def run(config: Path | None, dry_run: bool, **flags: Any) -> None:
+    """Measure saliency methods, write verdicts and cards.
+
+    What is measured already is not measured again; after an interruption the same command goes on.
+    """
+    from cardgen.config import load_config
+    from cardgen.session import run_session
+
+    sys.exit(run_session(load_config(config, flags), Console(), dry_run=dry_run))
+
+
+@main.command()
+@click.option("--evaluations", type=FOLDER, default=Path("evaluations"), show_default=True, help="Records to render.")
+@click.option("--cards", type=FOLDER, default=Path("cards"), show_default=True, help="Folder that takes the cards.")
+@click.option("--templates", type=FOLDER, help="Templates of your own.")
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if a card would change.")
+@click.option("--force", is_flag=True, help="Overwrite what was changed by hand outside kept regions.")
+def build(evaluations: Path, cards: Path, templates: Path | None, check: bool, force: bool) -> None:
+    """Render cards from records. Needs no torch."""
+    from cardgen.build import build as build_cards
+    from cardgen.display import built
+
+    report = build_cards(evaluations, cards, templates=templates, check=check, force=force)
+    for line in built(report, check=check):
+        click.echo(line)
+    sys.exit(1 if report.edited or (check and not report.clean) else 0)
+
+
+@main.command("list")
+@click.argument("what", type=click.Choice(["methods", "metrics", "subjects"]))
+def list_command(what: str) -> None:
+    """List methods, metrics, or subjects."""
+    from cardgen.listing import lines
+
+    for line in lines(what):
+        click.echo(line)
+
+
+@main.command()
+@click.argument("before", type=FOLDER)
+@click.argument("after", type=FOLDER)
+def compare(before: Path, after: Path) -> None:
+    """Say which verdicts differ between two evaluations folders."""
+    from cardgen.compare import differences
+
+    both, found = differences(before, after)
+    for one in found:
+        click.echo(f"{one.place}: {one.before} → {one.after}")
+    click.echo(f"{both} records on both sides; {len(found)} verdicts differ.")
+
+
+@main.command()
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if the shipped catalogue is stale.")
+def catalogue(check: bool) -> None:
+    """Write cardgen/catalogue.json from the decorators."""
+    from cardgen import catalogue as shipped
+    from cardgen.records import write_atomic
+
+    text = shipped.text()
+    if shipped.FILE.is_file() and shipped.FILE.read_text(encoding="utf-8") == text:
+        return
+    if check:
+        raise CardgenError(f"{shipped.FILE.name} is stale; expected what the decorators say; run `cardgen catalogue`")
+    write_atomic(shipped.FILE, text)
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of the records."""
+    import json
+
+    from cardgen.records import Record
+
+    click.echo(json.dumps(Record.model_json_schema(), indent=1, ensure_ascii=False))

@@ -1,0 +1,89 @@
+"""RunConfig: what a run is asked to do, from cardgen.yaml and flags. Unknown keys are refused with the nearest name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cardgen.budgets import BudgetName
+from cardgen.errors import CardgenError
+from cardgen.registry import unknown
+from cardgen.thresholds import Thresholds
+
+FILE = "cardgen.yaml"
+
+
+class RunConfig(BaseModel):
+    """One run: subject, methods, metrics, and how much of each."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    model: str = "digit-cnn"
+    data: str = "digits-on-scenes"
+    methods: tuple[str, ...] = ("core",)
+    metrics: tuple[str, ...] = ("all",)
+    budget: BudgetName = "quick"
+    target: str = "predicted"
+    n: int | None = Field(default=None, ge=2)
+    device: str = "auto"
+    batch: int | None = Field(default=None, ge=1)
+    layer: str | None = None
+    seed: int = Field(default=0, ge=0)
+    out: Path = Path()
+    force: bool = False
+    force_unhealthy: bool = False
+    thresholds: Thresholds = Thresholds()
+
+
+def load_config(path: Path | None, flags: Mapping[str, Any]) -> RunConfig:
+    """The file's keys (cardgen.yaml in the working folder, if there is one), with flags in their place.
+
+    Raises:
+        CardgenError: an unknown key or an unfit value; names the key, what was expected and what came.
+    """
+    file = path or Path(FILE)
+    if path and not path.is_file():
+        raise CardgenError(
+            f"{path}: no such file; expected a YAML file of run settings; leave --config out to use defaults"
+        )
+    values = _read(file) if file.is_file() else {}
+    given = {key: value for key, value in flags.items() if value is not None and value != ()}
+    try:
+        return RunConfig(**{**_listed(values), **given})
+    except ValidationError as error:
+        raise CardgenError(_message(file if file.is_file() else None, error)) from None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise CardgenError(f"{file}: not readable as YAML: {error}; mend the line named") from None
+    if not isinstance(values, dict):
+        raise CardgenError(
+            f"{file}: expected `key: value` lines, got {type(values).__name__}; see docs/configuration.md"
+        )
+    return values
+
+
+def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Methods and metrics may be one name or several, with commas or as a list."""
+    return {
+        key: tuple(name.strip() for name in value.split(","))
+        if key in ("methods", "metrics") and isinstance(value, str)
+        else value
+        for key, value in values.items()
+    }
+
+
+def _message(file: Path | None, error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = f"{file}: " if file else ""
+    *parents, name = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        known = Thresholds.model_fields if parents else RunConfig.model_fields
+        return f"{place}{unknown('setting', name, dict.fromkeys(known))}"
+    return f"{place}{'.'.join([*parents, name])}: {first['msg']}; got {first['input']!r:.80}"

@@ -1,0 +1,62 @@
+"""Curves of the class's probability as pixels go or come in the order of their saliency."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cardgen.forward import variant_probabilities
+from cardgen.records import Curve
+from cardgen.study import Study
+
+POINTS = 26
+
+
+def counts(pixels: int, steps: int) -> Int[Tensor, " {steps}+1"]:
+    """Pixels changed after each step: k·pixels / steps, rounded half up; the first is 0, the last all of them."""
+    return (torch.arange(steps + 1) * pixels * 2 + steps) // (2 * steps)
+
+
+def curve(study: Study, steps: int, background: str, *, insert: bool) -> Float[Tensor, "n {steps}+1"]:
+    """f_c after 0 … `steps` equal steps in descending order of saliency.
+
+    `insert` false: the image, with pixels replaced by the background; true: the background, with the image's pixels put back. The two ends
+    are the clean image and the bare background, forwarded once for all maps.
+    """
+    subject = study.subject
+    pixels = subject.inputs.shape[2] * subject.inputs.shape[3]
+    if not 1 < steps <= pixels:
+        raise ValueError(f"steps must lie between 2 and the number of pixels, {pixels}; got {steps}")
+    # the step at which each place in the order changes
+    of_place = torch.searchsorted(counts(pixels, steps)[1:], torch.arange(pixels), right=True) + 1
+
+    def compute(part: slice) -> Tensor:
+        inputs, targets = subject.inputs[part], subject.targets[part]
+        bare = subject.substrate(background, part.stop)[part]
+        order = study.upto(part.stop).order()[part]
+        of_pixel = torch.empty_like(order, dtype=torch.int16)
+        of_pixel.scatter_(1, order, of_place.to(order.device, torch.int16).expand_as(order))
+        of_pixel = of_pixel.view(len(inputs), 1, 1, *inputs.shape[2:])
+        ks = torch.arange(1, steps, dtype=torch.int16, device=order.device).view(-1, 1, 1, 1)
+        old, new = (bare, inputs) if insert else (inputs, bare)
+
+        def write(i: int, first: int, last: int, out: Tensor) -> None:
+            torch.where(of_pixel[i] <= ks[first:last], new[i], old[i], out=out)
+
+        inner = variant_probabilities(subject.model, inputs, targets, steps - 1, write, subject.batch)
+        ends = [subject.clean(part.stop)[part, None], subject.removed(background, part.stop)[part, None]]
+        return torch.cat([ends[insert], inner, ends[not insert]], dim=1)
+
+    return study.memo(("curve", steps, background, insert), compute)
+
+
+def area(values: Float[Tensor, "n k"], pixels: int) -> Float[Tensor, " n"]:
+    """Area under each curve by the trapezoid rule, over the share of pixels changed, from 0 to 1, in float64."""
+    share = counts(pixels, values.shape[1] - 1).to(values.device, torch.float64) / pixels
+    return torch.trapezoid(values.double(), share, dim=1)
+
+
+def mean_curve(values: Float[Tensor, "n k"], x_label: str, y_label: str) -> Curve:
+    """The mean over samples, thinned to at most 26 points, evenly over the steps."""
+    mean = values.double().mean(0).cpu()
+    chosen = torch.linspace(0, len(mean) - 1, min(POINTS, len(mean))).round().long()
+    return Curve(x_label=x_label, y_label=y_label, y=mean[chosen].tolist())

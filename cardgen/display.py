@@ -1,0 +1,123 @@
+"""Progress on a terminal: nested bars with an estimate of the time left; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from cardgen.build import Report
+    from cardgen.plan import Job
+    from cardgen.records import Record
+
+EVERY = 15.0
+"""Seconds between plain lines that only say how far a run is."""
+MARKS = {"pass": "🟢", "fail": "🟥", "inconclusive": "🟨", "descriptive": "⚪", "skipped": "➖", "error": "❌"}
+
+
+class Bars:
+    """The whole run above, the job at hand below; weighted by the samples to be forwarded."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+            console=console,
+        )  # fmt: skip
+        self._whole = self._progress.add_task("all", total=None)
+        self._job = self._progress.add_task("", total=None)
+        self._ahead = 0
+
+    def begin(self, jobs: int, passes: int) -> None:
+        """The run's size."""
+        self._progress.update(self._whole, total=max(passes, 1), description=f"{jobs} evaluations")
+
+    def start(self, job: Job) -> None:
+        """The job at hand."""
+        self._ahead = 0
+        self._progress.reset(self._job, total=max(job.passes, 1), description=_name(job))
+
+    def advance(self, samples: int) -> None:
+        """Samples forwarded."""
+        self._ahead += samples
+        self._progress.advance(self._job, samples)
+
+    def done(self, job: Job, record: Record | None) -> None:
+        """A job's end; what it shared with others counts as done as well."""
+        self._progress.update(self._job, completed=max(job.passes, 1))
+        self._progress.advance(self._whole, 0 if job.skip else job.passes)
+        if record is not None:
+            self._progress.console.print(_line(record), highlight=False)
+
+
+class Lines:
+    """One line a record, and now and then how far the run is."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._passes = self._spent = 0
+        self._start = self._said = time.monotonic()
+
+    def begin(self, jobs: int, passes: int) -> None:
+        """The run's size."""
+        self._passes = passes
+        self._start = self._said = time.monotonic()
+        if jobs:
+            self._say(f"{jobs} evaluations, about {passes:,} samples to forward")
+
+    def start(self, job: Job) -> None:
+        """The job at hand."""
+
+    def advance(self, samples: int) -> None:
+        """Samples forwarded."""
+
+    def done(self, job: Job, record: Record | None) -> None:
+        """A job's end."""
+        self._spent += 0 if job.skip else job.passes
+        if record is not None:
+            self._say(_line(record))
+        if time.monotonic() - self._said > EVERY and self._spent:
+            left = (time.monotonic() - self._start) * (self._passes - self._spent) / self._spent
+            self._say(f"… {self._spent / self._passes:.0%} done, about {_duration(left)} left")
+
+    def _say(self, text: str) -> None:
+        self._said = time.monotonic()
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def watching(console: Console) -> Iterator[Bars | Lines]:
+    """Bars on a terminal, lines elsewhere."""
+    if not console.is_terminal:
+        yield Lines(console)
+        return
+    bars = Bars(console)
+    with bars._progress:
+        yield bars
+
+
+def built(report: Report, *, check: bool) -> Iterator[str]:
+    """What a build of cards did, or would do, in lines."""
+    if check:
+        yield from (f"would change: {name}" for name in report.changed)
+    else:
+        yield f"{len(report.changed)} files of cards written, {len(report.unchanged)} unchanged."
+    yield from (f"left alone, since it was changed by hand outside kept regions: {name}" for name in report.edited)
+    yield from (f"obsolete, since no record speaks of it any more: {name}" for name in report.obsolete)
+    yield from (f"no card yet, since its measuring has not ended: {name}" for name in report.unfinished)
+
+
+def _name(job: Job) -> str:
+    return f"{job.method.entry.key} · {job.metric.entry.key}"
+
+
+def _line(record: Record) -> str:
+    return f"{MARKS[record.verdict]} {record.method} · {record.metric}: {record.reason}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,110 @@
+"""Forward passes: the model kept as it was, logits whatever it returns, and many variants of each sample in full batches."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from cardgen.errors import CardgenError
+
+
+@runtime_checkable
+class Write(Protocol):
+    """Writes variants first…last−1 of sample i into `out`, a slice of the batch's buffer."""
+
+    def __call__(self, i: int, first: int, last: int, out: Tensor) -> None: ...
+
+
+@contextmanager
+def prepared(model: nn.Module) -> Iterator[nn.Module]:
+    """The model in evaluation mode with its parameters frozen; modes and flags are put back on the way out."""
+    modes = [(module, module.training) for module in model.modules()]
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        model.eval()
+        for parameter, _ in flags:
+            parameter.requires_grad_(False)
+        yield model
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
+@contextmanager
+def counted(model: nn.Module, add: Callable[[int], None]) -> Iterator[None]:
+    """Calls `add` with the samples of every forward pass; a pass that records gradients counts twice, for its backward pass."""
+
+    def hook(_: nn.Module, arguments: tuple[Any, ...], __: Any) -> None:
+        add(arguments[0].shape[0] * (2 if torch.is_grad_enabled() else 1))
+
+    handle = model.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def logits(model: nn.Module, inputs: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+    """The model's scores before the softmax, in float32.
+
+    Raises:
+        CardgenError: the model returns something other than one row of class scores a sample.
+    """
+    output: object = model(inputs)
+    output = getattr(output, "logits", output)
+    if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[0] != inputs.shape[0]:
+        found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise CardgenError(
+            f"the model returned {found}; expected logits of shape ({inputs.shape[0]}, classes); wrap the model in a "
+            f"module whose forward returns only these"
+        )
+    return output.float()
+
+
+def target_logits(
+    model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"]
+) -> Float[Tensor, " n"]:
+    """s_c(x): each sample's logit of its own target class."""
+    return logits(model, inputs).gather(1, targets[:, None])[:, 0]
+
+
+@torch.no_grad()
+def probabilities(model: nn.Module, inputs: Float[Tensor, "n c h w"], batch: int) -> Float[Tensor, "n k"]:
+    """Softmax probabilities of all classes, computed in batches."""
+    return torch.cat([logits(model, inputs[i : i + batch]).softmax(1) for i in range(0, len(inputs), batch)])
+
+
+@torch.no_grad()
+def variant_probabilities(
+    model: nn.Module,
+    inputs: Float[Tensor, "n c h w"],
+    targets: Int[Tensor, " n"],
+    count: int,
+    write: Write,
+    batch: int,
+) -> Float[Tensor, "n count"]:
+    """f_c of `count` variants of each sample, in batches that run on from one sample to the next, so all but the last are full.
+
+    The variants are written straight into one buffer and only the target's probability is kept, on the device: nothing inside
+    waits for the host.
+    """
+    total = inputs.shape[0] * count
+    buffer = torch.empty(min(batch, max(total, 1)), *inputs.shape[1:], dtype=inputs.dtype, device=inputs.device)
+    result = torch.empty(total, device=inputs.device)
+    of_job = targets.repeat_interleave(count)
+    for start in range(0, total, batch):
+        stop = min(start + batch, total)
+        job = start
+        while job < stop:
+            i, first = divmod(job, count)
+            last = min(count, first + stop - job)
+            write(i, first, last, buffer[job - start : job - start + last - first])
+            job += last - first
+        scores = logits(model, buffer[: stop - start]).softmax(1)
+        result[start:stop] = scores.gather(1, of_job[start:stop, None])[:, 0]
+    return result.view(inputs.shape[0], count)

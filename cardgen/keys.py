@@ -1,0 +1,66 @@
+"""What a record's identity is made of. Where the key is the same, nothing needs to be measured again."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+from cardgen.methods import Method
+from cardgen.metrics import Metric
+from cardgen.records import Value
+
+ENGINE = 1
+"""Raised when batching, seeding or segments change numbers of every metric."""
+CONTROLS = 1
+"""Raised when the noise family changes."""
+SHORT = 12
+
+
+def digest(parts: object) -> str:
+    """The first 128 bits of the sha256 of a value's canonical JSON."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()[:32]
+
+
+def key_parts(
+    weights: str,
+    samples: Sequence[tuple[str, str]],
+    target: str,
+    method: Method,
+    method_parameters: Mapping[str, Value],
+    metric: Metric,
+    metric_parameters: Mapping[str, Value],
+    *,
+    seed: int,
+    dtype: str,
+    draws: int,
+) -> dict[str, Value]:
+    """The parts of a key, readable one by one, so that a change can be explained.
+
+    Args:
+        weights: digest of the model's weights.
+        samples: name and content digest of each sample measured.
+        target: how the class explained is chosen.
+        method: with its parameters.
+        metric: with its parameters.
+        seed: of the run.
+        dtype: of the model.
+        draws: of each noise control, 0 where the rule needs none.
+    """
+    return {
+        "engine": ENGINE,
+        "weights": weights[:SHORT],
+        "data": digest(samples)[:SHORT],
+        "n": len(samples),
+        "target": target,
+        "method": f"{method.entry.key} {method.entry.version}",
+        "method_parameters": digest(dict(method_parameters))[:SHORT],
+        "metric": f"{metric.entry.key} {metric.entry.version}",
+        "metric_parameters": digest(dict(metric_parameters))[:SHORT],
+        "seed": seed,
+        "dtype": dtype,
+        "controls": f"{CONTROLS} {draws}" if draws else "none",
+    }
+
+
+def scores_key(parts: Mapping[str, Value]) -> str:
+    """The key of the scores alone, which do not depend on controls."""
+    return digest({name: value for name, value in parts.items() if name != "controls"})

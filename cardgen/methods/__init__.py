@@ -1,0 +1,166 @@
+"""Saliency methods, one a file. `METHODS` maps keys to them; the `method` decorator registers a function and returns it unchanged.
+
+A method is a function `explain(model, inputs, targets, context, *, hyperparameters=defaults)` that returns float attributions
+`[n, c, h, w]`, or `[n, 1, h, w]` where it is spatial by nature: signed where the method is, not normalised. It gets a model in
+evaluation mode with frozen parameters, and a chunk of samples that its `context` describes.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from cardgen.draws import generator
+from cardgen.errors import CardgenError
+from cardgen.records import Access, MethodEntry, Source, Value
+from cardgen.registry import Registry, unknown
+from cardgen.space import UNNORMALISED, Space
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method may know beside model, inputs and targets.
+
+    Attributes:
+        ids: the samples' names; with `seed` they name the generators of random methods.
+        seed: the run's seed.
+        space: bounds and mean of the inputs' channels.
+        batch: samples to forward at once.
+        masks: ground truth, for the planted-truth control only.
+        layer: the layer whose feature maps methods of class activation take; found if None.
+    """
+
+    ids: tuple[str, ...]
+    seed: int = 0
+    space: Space = UNNORMALISED
+    batch: int = 32
+    masks: Bool[Tensor, "n h w"] | None = None
+    layer: str | None = None
+
+    def part(self, chunk: slice) -> "Context":
+        """The context of a chunk of the samples."""
+        return replace(self, ids=self.ids[chunk], masks=None if self.masks is None else self.masks[chunk])
+
+    def generators(self, purpose: str, draw: int = 0) -> list[torch.Generator]:
+        """One generator a sample. `purpose` holds the method's key; nothing about weights, targets or batch goes in."""
+        return [generator(self.seed, purpose, draw, sample) for sample in self.ids]
+
+
+Explain = Callable[..., Float[Tensor, "n _ h w"]]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registered method: its entry in the catalogue, its function, and the passes that one map costs."""
+
+    entry: MethodEntry
+    function: Explain
+    passes: Callable[[Mapping[str, Any]], int]
+
+    @property
+    def defaults(self) -> dict[str, Value]:
+        """Hyperparameters and their defaults."""
+        return keyword_defaults(self.function)
+
+    def parameters(self, given: Mapping[str, Value]) -> dict[str, Value]:
+        """Defaults with `given` in their place; an unknown name is refused with the nearest."""
+        return merged(self.entry.key, self.defaults, given)
+
+
+METHODS: Registry[Method] = Registry("cardgen.methods")
+
+
+def method(
+    *,
+    key: str,
+    title: str,
+    source: Source,
+    access: Access,
+    reduction: str = "sum",
+    signed: bool = True,
+    random: bool = False,
+    control: str = "",
+    version: int = 1,
+    passes: Callable[[Mapping[str, Any]], int] = lambda parameters: 0,
+) -> Callable[[F], F]:
+    """Register a saliency method; raise `version` whenever its numbers move.
+
+    Args:
+        key: the name on the command line, and of its facts file and card.
+        title: the name people read.
+        source: the paper.
+        access: what it needs of the model: outputs, gradients, features (convolutional layers) or internals.
+        reduction: how attributions become a map: "sum" over channels, or "max_abs", the maximum of absolute values.
+        signed: whether the map's sign means evidence for and against.
+        random: whether it draws random numbers.
+        control: for controls, what kind: noise, prior, flat or truth.
+        version: of the numbers.
+        passes: samples forwarded (a backward pass counts as one) for one map, from the hyperparameters.
+    """
+    fields = {"key": key, "title": title, "source": source, "access": access, "reduction": reduction}
+    entry = MethodEntry(**fields, signed=signed, random=random, control=control, version=version)  # type: ignore[arg-type]
+
+    def register(function: F) -> F:
+        METHODS.add(key, Method(entry, function, passes))
+        return function
+
+    return register
+
+
+def keyword_defaults(function: Callable[..., Any]) -> dict[str, Value]:
+    """The keyword-only parameters of a plug-in and their defaults."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def merged(owner: str, defaults: Mapping[str, Value], given: Mapping[str, Value]) -> dict[str, Value]:
+    """Defaults with `given` in their place; an unknown name is refused with the nearest."""
+    for name in given:
+        if name not in defaults:
+            raise CardgenError(f"{owner}: {unknown('parameter', name, defaults)}")
+    return {**defaults, **given}
+
+
+def reduced(attributions: Float[Tensor, "n c h w"], reduction: str) -> Float[Tensor, "n h w"]:
+    """The map of attributions: their sum over channels, or the maximum over channels of their absolute value."""
+    return attributions.abs().amax(1) if reduction == "max_abs" else attributions.sum(1)
+
+
+def attributions(
+    chosen: Method,
+    model: nn.Module,
+    inputs: Float[Tensor, "n c h w"],
+    targets: Int[Tensor, " n"],
+    context: Context,
+    parameters: Mapping[str, Value],
+) -> Float[Tensor, "n _ h w"]:
+    """Explain all samples, in chunks of `context.batch`, with a model that is already prepared.
+
+    Raises:
+        CardgenError: the method returned something that is no attribution of these inputs.
+    """
+    parts: list[Tensor] = []
+    for start in range(0, len(inputs), context.batch):
+        chunk = slice(start, start + context.batch)
+        part = chosen.function(model, inputs[chunk], targets[chunk], context.part(chunk), **parameters)
+        parts.append(_checked(chosen.entry.key, part.detach(), inputs[chunk]))
+    return torch.cat(parts)
+
+
+def _checked(key: str, found: Tensor, inputs: Tensor) -> Tensor:
+    n, c, h, w = inputs.shape
+    if tuple(found.shape) not in ((n, c, h, w), (n, 1, h, w)):
+        raise CardgenError(f"{key} returned shape {tuple(found.shape)}; expected ({n}, {c} or 1, {h}, {w})")
+    if not bool(torch.isfinite(found).all()):
+        raise CardgenError(f"{key} returned NaN or infinities; expected finite attributions; check the model's outputs")
+    return found.float()
+
+
+def real_methods(keys: Sequence[str] | None = None) -> list[str]:
+    """Keys of the methods that are no controls."""
+    return [key for key in (keys or METHODS) if not METHODS[key].entry.control]

@@ -1,0 +1,58 @@
+"""Determinism: does the same input give the same map?"""
+
+from itertools import combinations
+
+import numpy as np
+import torch
+
+from cardgen.metrics import metric
+from cardgen.recipes import Reseed
+from cardgen.records import Source
+from cardgen.scores import Scores
+from cardgen.similarity import spearman
+from cardgen.study import Study
+
+
+@metric(
+    key="determinism",
+    title="Repeated runs",
+    attribute="determinism",
+    question="Do repeated runs of the method give the same map?",
+    quantity="lowest Spearman correlation between runs",
+    unit="correlation",
+    direction="higher",
+    source=Source(paper="Boggust et al. 2023", url="https://doi.org/10.1145/3593013.3593997", where="determinism"),
+    rule="descriptive",
+    size="few",
+    passes=lambda n, map_passes, p: n * map_passes * p["runs"],
+)
+def determinism(study: Study, *, runs: int = 5) -> Scores:
+    """The lowest Spearman correlation between any two of a sample's maps from `runs` runs with different seeds.
+
+    1 means that all runs rank the pixels alike. Reported: the largest ‖A_i − A_j‖₂ / ‖A_i‖₂ over pairs and samples, and whether all maps
+    are identical to the last bit. Every run explains anew, so that non-determinism of the hardware counts too.
+    """
+    everything = slice(0, study.n)
+    maps = [study.map_of(study.explain(everything, Reseed(draw))) for draw in range(runs)]
+    pairs = list(combinations(maps, 2))
+    lowest = torch.stack([spearman(a, b) for a, b in pairs]).amin(0)
+    norms = [(a.flatten(1).double().norm(dim=1), (a - b).flatten(1).double().norm(dim=1)) for a, b in pairs]
+    relative = max(float((moved / norm.clamp_min(1e-300)).amax()) for norm, moved in norms)
+    identical = all(torch.equal(a, b) for a, b in pairs)
+    found = (
+        f"Deterministic: {runs} runs with different seeds gave identical maps"
+        if identical
+        else f"Not deterministic: {runs} runs with different seeds gave maps that differ by up to {relative:.2g} of their norm"
+    )
+    return Scores(
+        lowest.cpu().numpy(),
+        np.ones(study.n, dtype=bool),
+        study.flat(),
+        reported={
+            "runs": runs,
+            "identical": identical,
+            "max_relative_difference": relative,
+            "min_spearman": float(lowest.amin()),
+        },
+        reason=f"{found}.",
+    )

@@ -1,0 +1,135 @@
+"""All cards at a glance: which method, which evaluation, which verdict; and what the controls did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from cardgen.aggregator import rows, verdicts
+from cardgen.card import subject_line
+from cardgen.evidence import Evidence, Known
+from cardgen.records import Attribute
+from cardgen.words import ATTRIBUTES, JUDGED, MARKS, METHODOLOGY, listing, plural, tally
+
+SHOWN = ("pass", "fail", "inconclusive")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method's cells."""
+
+    method: str
+    title: str
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One attribute: rows are methods, columns the evaluations that were run on any of them."""
+
+    title: str
+    columns: tuple[Known, ...]
+    rows: tuple[Row, ...]
+    untested: tuple[Known, ...]
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Everything on the overview page."""
+
+    subjects: tuple[str, ...]
+    subject_lines: tuple[str, ...]
+    attributes: tuple[str, ...]
+    by_attribute: tuple[Row, ...]
+    matrices: tuple[Matrix, ...]
+    controls: tuple[str, ...]
+
+
+def make_overview(evidence: Evidence, table: pd.DataFrame) -> Overview:
+    """The overview; `table` is `aggregator.verdicts(evidence.records)`."""
+    groups: list[tuple[str, tuple[Attribute, ...]]] = [("Methodology", METHODOLOGY)]
+    groups += [(ATTRIBUTES[key], (key,)) for key in JUDGED]
+    used = sorted({subject for subjects in evidence.methods.values() for subject in subjects})
+    return Overview(
+        subjects=tuple(used),
+        subject_lines=tuple(subject_line(evidence.subjects[subject]) for subject in used),
+        attributes=tuple(ATTRIBUTES[key] for key in JUDGED),
+        by_attribute=tuple(_by_attribute(method, evidence, table) for method in evidence.methods),
+        matrices=tuple(_matrix(title, keys, evidence, table) for title, keys in groups),
+        controls=tuple(controls_line(subject, evidence) for subject in used),
+    )
+
+
+def _by_attribute(method: str, evidence: Evidence, table: pd.DataFrame) -> Row:
+    mine = table[table["method"] == method]
+    cells = []
+    for attribute in JUDGED:
+        finals = list(mine.loc[mine["attribute"] == attribute, "final"])
+        cells.append(
+            " ".join(f"{finals.count(key)} {MARKS[key]}" for key in SHOWN if key in finals) or MARKS["untested"]
+        )
+    run = mine.loc[~mine["final"].isin(["skipped", "error"]), "metric"].nunique()
+    return Row(method, _title(method, evidence), (*cells, f"{run} of {len(evidence.metrics)}"))
+
+
+def _matrix(title: str, attributes: tuple[Attribute, ...], evidence: Evidence, table: pd.DataFrame) -> Matrix:
+    known = [key for key, metric in evidence.metrics.items() if metric.attribute in attributes]
+    run = set(table["metric"])
+    columns = [key for key in known if key in run]
+    marks = {(row.method, row.metric, row.subject): MARKS[str(row.final)] for row in rows(table)}
+    lines = [
+        Row(
+            method,
+            _title(method, evidence),
+            tuple(
+                "".join(marks.get((method, key, subject), MARKS["untested"]) for subject in evidence.methods[method])
+                for key in columns
+            ),
+        )
+        for method in evidence.methods
+    ]
+    return Matrix(
+        title=title,
+        columns=tuple(evidence.metrics[key] for key in columns),
+        rows=tuple(lines),
+        untested=tuple(evidence.metrics[key] for key in known if key not in run),
+    )
+
+
+def _title(method: str, evidence: Evidence) -> str:
+    return next(iter(evidence.methods[method].values())).catalogue.title
+
+
+def controls_line(subject: str, evidence: Evidence) -> str:
+    """What the controls did on a subject: no noise control may pass anything, the planted truth should."""
+    records = [record for record in evidence.control_records if record.subject == subject]
+    if not records:
+        return f"{subject}: no controls measured."
+    table = verdicts(records)
+    table["kind"] = [evidence.controls[key].control if key in evidence.controls else "" for key in table["method"]]
+    parts = [_noise(table[table["kind"] == "noise"]), _truth(table[table["kind"] == "truth"])]
+    unknown = table.loc[table["kind"] == "", "method"].nunique()
+    if unknown:
+        parts.append(f"Of {plural(unknown, 'control')} the kind is not known.")
+    return f"{subject}: {' '.join(part for part in parts if part)}"
+
+
+def _noise(table: pd.DataFrame) -> str:
+    if table.empty:
+        return "no noise control measured."
+    count = (
+        f"{plural(table['method'].nunique(), 'noise control')} over {plural(table['metric'].nunique(), 'evaluation')}"
+    )
+    passed = table[table["final"] == "pass"]
+    if passed.empty:
+        return f"none of {count} passed anything, as it must be."
+    culprits = sorted({f"{row.method} passes {row.title}" for row in passed.itertuples()})
+    return f"of {count}, {passed['method'].nunique()} passed something, which must not be: {listing(culprits)}."
+
+
+def _truth(table: pd.DataFrame) -> str:
+    if table.empty:
+        return ""
+    counts = {str(key): int(count) for key, count in table["final"].value_counts().items()}
+    return f"The planted truth: {tally(counts)}."

@@ -1,0 +1,141 @@
+"""From a configuration and a subject to jobs: what is to be measured, what is skipped and why, and what it costs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from cardgen.budgets import BUDGETS, CORE, Budget, sized
+from cardgen.config import RunConfig
+from cardgen.errors import CardgenError
+from cardgen.keys import key_parts
+from cardgen.methods import METHODS, Method, real_methods
+from cardgen.metrics import METRICS, Metric
+from cardgen.records import Value
+from cardgen.registry import unknown
+from cardgen.subjects.loading import Loaded
+
+JUDGED = ("vs_noise", "randomisation")
+"""Rules that controls are put through as well."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One metric of one method on the first n samples; `skip` says why it is not measured."""
+
+    method: Method
+    method_parameters: Mapping[str, Value]
+    metric: Metric
+    metric_parameters: Mapping[str, Value]
+    n: int
+    parts: Mapping[str, Value]
+    skip: str = ""
+
+    @property
+    def passes(self) -> int:
+        """Samples to be forwarded, estimated."""
+        return self.metric.passes(self.n, self.method.passes(self.method_parameters), self.metric_parameters)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Jobs that end in records, controls first; and for each metric that compares with noise the family's scores it needs."""
+
+    jobs: Sequence[Job]
+    families: Mapping[str, Sequence[Job]]
+    budget: str
+
+
+def make_plan(config: RunConfig, loaded: Loaded) -> Plan:
+    """All jobs of a run."""
+    budget = BUDGETS[config.budget]
+    methods, metrics = chosen_methods(config.methods), chosen_metrics(config.metrics)
+    make = _Maker(config, loaded, budget)
+    noise = [key for key in METHODS if METHODS[key].entry.control == "noise"]
+    priors = [key for key in METHODS if METHODS[key].entry.control == "prior"]
+    compared = [METRICS[key] for key in metrics if METRICS[key].entry.rule == "vs_noise"]
+    families = {
+        metric.entry.key: [make.job(key, metric, {"draw": draw}) for key in noise for draw in range(budget.draws)]
+        + [make.job(key, metric) for key in priors]
+        for metric in compared
+    }
+    jobs = list(_control_jobs(make, metrics, budget)) + [
+        make.job(key, METRICS[metric]) for key in methods for metric in metrics
+    ]
+    return Plan(jobs, families, config.budget)
+
+
+def _control_jobs(make: "_Maker", metrics: Sequence[str], budget: Budget) -> Iterator[Job]:
+    """Every control through every judged metric; of the noise family a draw that is no member."""
+    for key in METHODS:
+        control = METHODS[key].entry.control
+        if not control or (control == "truth" and make.loaded.subject.masks is None):
+            continue
+        given: dict[str, Value] = {"draw": budget.draws} if control == "noise" else {}
+        for metric in metrics:
+            if METRICS[metric].entry.rule in JUDGED:
+                yield make.job(key, METRICS[metric], given)
+
+
+class _Maker:
+    """Makes the jobs of one run."""
+
+    def __init__(self, config: RunConfig, loaded: Loaded, budget: Budget) -> None:
+        self.config, self.loaded, self.budget = config, loaded, budget
+        self._no_features = _no_features(loaded)
+
+    def job(self, method_key: str, metric: Metric, given: Mapping[str, Value] = {}) -> Job:
+        method = METHODS[method_key]
+        method_parameters = method.parameters({**sized(method.defaults, self.budget.method), **given})
+        metric_parameters = metric.parameters(sized(metric.defaults, self.budget.metric))
+        n = min(self.config.n or self.budget.samples[metric.size], len(self.loaded.subject))
+        parts = key_parts(
+            self.loaded.weights,
+            self.loaded.samples[:n],
+            self.config.target,
+            method,
+            method_parameters,
+            metric,
+            metric_parameters,
+            seed=self.config.seed,
+            dtype=self.loaded.dtype,
+            draws=self.budget.draws if metric.entry.rule == "vs_noise" else 0,
+        )
+        return Job(method, method_parameters, metric, metric_parameters, n, parts, self._skip(method, metric))
+
+    def _skip(self, method: Method, metric: Metric) -> str:
+        record = self.loaded.record
+        if record.health == "chance" and not self.config.force_unhealthy:
+            return f"model at chance level (accuracy {record.accuracy:.2g}, n = {record.n})"
+        if "masks" in metric.entry.needs and self.loaded.subject.masks is None:
+            return "the data has no ground-truth masks"
+        if method.entry.access == "features" and self._no_features:
+            return self._no_features
+        return ""
+
+
+def _no_features(loaded: Loaded) -> str:
+    """Why methods that need convolutional features do not fit, if so."""
+    try:
+        _ = loaded.subject.features
+    except CardgenError as error:
+        return str(error).partition(";")[0]
+    return ""
+
+
+def chosen_methods(names: Sequence[str]) -> list[str]:
+    """Keys of the methods named: keys, `core`, or `all`; controls are always measured and cannot be named."""
+    groups = {"core": [key for key in CORE if key in METHODS], "all": real_methods()}
+    return _chosen("method", names, groups, real_methods())
+
+
+def chosen_metrics(names: Sequence[str]) -> list[str]:
+    """Keys of the metrics named: keys, or `all`."""
+    return _chosen("metric", names, {"all": list(METRICS), "core": list(METRICS)}, list(METRICS))
+
+
+def _chosen(what: str, names: Sequence[str], groups: Mapping[str, list[str]], known: list[str]) -> list[str]:
+    found: list[str] = []
+    for name in names:
+        if name not in groups and name not in known:
+            raise CardgenError(unknown(what, name, [*groups, *known]))
+        found += [key for key in groups.get(name, [name]) if key not in found]
+    return found

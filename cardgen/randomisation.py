@@ -1,0 +1,82 @@
+"""Maps of the same method under other weights: what all randomisation metrics share, measured once."""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from cardgen.recipes import Reseed, Weights
+from cardgen.records import Curve
+from cardgen.scores import Scores
+from cardgen.similarity import hog_similarity, spearman, spearman_abs, ssim
+from cardgen.study import Study
+
+JITTER = 1e-3
+NEGLIGIBLE = 0.01
+MEASURES = {"spearman": spearman, "spearman_abs": spearman_abs, "ssim": ssim, "hog": hog_similarity}
+
+
+def to_reset(study: Study, layers: int, draw: int) -> Float[Tensor, "n measures"]:
+    """Similarity of the original maps to those with the topmost `layers` layers re-initialised, under every measure."""
+
+    def compute(part: slice) -> Tensor:
+        original = study.upto(part.stop).maps()[part]
+        other = study.map_of(study.explain(part, Weights(reset=layers, draw=draw)))
+        return torch.stack([measure(original, other) for measure in MEASURES.values()], dim=1)
+
+    return study.memo(("to_reset", layers, draw), compute)
+
+
+def self_similarity(study: Study, *, jittered: bool) -> Float[Tensor, " n"]:
+    """Spearman correlation of the original maps with those of another method seed, or of weights jittered by 1e-3."""
+    recipe = Weights(jitter=JITTER) if jittered else Reseed(1)
+
+    def compute(part: slice) -> Tensor:
+        return spearman(study.upto(part.stop).maps()[part], study.map_of(study.explain(part, recipe)))
+
+    return study.memo(("self_similarity", recipe), compute)
+
+
+def negligible(study: Study) -> Bool[Tensor, " n"]:
+    """Samples on which the jitter of the weights moves no class's probability by 0.01 or more."""
+    subject, n = study.subject, study.n
+    moved = (subject.probabilities(n, Weights(jitter=JITTER)) - subject.probabilities(n)).abs().amax(1)
+    return moved < NEGLIGIBLE
+
+
+def between_images(study: Study) -> Float[Tensor, " n"]:
+    """Spearman correlation of each sample's map with the next sample's: how alike maps of different images are anyway."""
+    maps = study.maps()
+    return spearman(maps, maps.roll(1, dims=0))
+
+
+def scores(study: Study, draws: int, curve: Curve | None = None) -> Scores:
+    """Scores for the randomisation rule, with all layers re-initialised `draws` times.
+
+    Values are the mean Spearman correlation over re-initialisations. Parts: `similarity` [draws, n], and `self` [n], the method's
+    similarity to itself, under another seed or under jittered weights, whichever is lower on average; samples whose prediction the
+    jitter moves take part with the former.
+    """
+    layers = len(study.subject.layers)
+    found = torch.stack([to_reset(study, layers, draw) for draw in range(draws)]).double()
+    accepted = negligible(study)
+    reseeded = self_similarity(study, jittered=False)
+    jittered = torch.where(accepted, self_similarity(study, jittered=True), reseeded)
+    others = {f"mean_{name}": float(found[..., i].mean()) for i, name in enumerate(MEASURES) if name != "spearman"}
+    return Scores(
+        found[..., 0].mean(0).cpu().numpy(),
+        np.ones(study.n, dtype=bool),
+        study.flat(),
+        parts={
+            "similarity": found[..., 0].cpu().numpy(),
+            "self": min(reseeded, jittered, key=lambda similarity: float(similarity.mean())).cpu().numpy(),
+        },
+        reported={
+            **others,
+            "self_reseeded": float(reseeded.mean()),
+            "self_jittered": float(jittered.mean()),
+            "jitter_refused": int((~accepted).sum()),
+            "between_images": float(between_images(study).mean()),
+        },
+        curve=curve,
+    )

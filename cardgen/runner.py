@@ -1,0 +1,250 @@
+"""Jobs to records. Each record is written as soon as its job ends; what is there already is not measured again."""
+
+import hashlib
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from cardgen.budgets import RANK
+from cardgen.draws import seed_of
+from cardgen.errors import CardgenError
+from cardgen.forward import counted
+from cardgen.keys import ENGINE, digest, scores_key
+from cardgen.methods import METHODS
+from cardgen.picture import alt_text, example_picture
+from cardgen.plan import Job, Plan
+from cardgen.provenance import provenance
+from cardgen.records import MethodRecord, Record, Rule, save
+from cardgen.scores import Scores
+from cardgen.store import Store
+from cardgen.study import Segment, Study, StudyKey
+from cardgen.subjects.loading import Loaded
+from cardgen.thresholds import DEFAULTS, Thresholds
+from cardgen.verdicts import RULES, Control, Controls, Decision
+
+SAMPLES_SHOWN = 6
+MESSAGE = 400
+
+
+@runtime_checkable
+class Progress(Protocol):
+    """What a run tells whoever watches."""
+
+    def begin(self, jobs: int, passes: int) -> None: ...
+    def start(self, job: Job) -> None: ...
+    def advance(self, samples: int) -> None: ...
+    def done(self, job: Job, record: Record | None) -> None: ...
+
+
+class Silent:
+    """Tells nothing."""
+
+    def begin(self, jobs: int, passes: int) -> None: ...
+    def start(self, job: Job) -> None: ...
+    def advance(self, samples: int) -> None: ...
+    def done(self, job: Job, record: Record | None) -> None: ...
+
+
+@dataclass
+class Outcome:
+    """What a run did: records written, found up to date, or kept because they rest on a larger budget."""
+
+    written: list[Record] = field(default_factory=list)
+    current: int = 0
+    kept: int = 0
+
+    @property
+    def errors(self) -> list[Record]:
+        """Records of jobs that failed."""
+        return [record for record in self.written if record.verdict == "error"]
+
+
+@dataclass(frozen=True, eq=False)
+class Runner:
+    """Runs a plan into a store."""
+
+    loaded: Loaded
+    plan: Plan
+    store: Store
+    thresholds: Thresholds = DEFAULTS
+    force: bool = False
+    progress: Progress = field(default_factory=Silent)
+
+    def run(self) -> Outcome:
+        """Measure what is missing, controls first, and write records, pictures and subject.json."""
+        outcome = Outcome()
+        todo = [job for job in self.plan.jobs if self._needed(job, outcome)]
+        families = [job for job in self._family_jobs(todo) if self._stored(job) is None]
+        self.progress.begin(len(todo) + len(families), sum(job.passes for job in [*families, *todo] if not job.skip))
+        self.store.save_subject(self.loaded.record)
+        with counted(self.loaded.subject.model, self.progress.advance):
+            for job in families:
+                self.progress.start(job)
+                self._family_scores(job)
+                self.progress.done(job, None)
+            for _, group in groupby(todo, key=lambda job: job.method.entry.key):
+                self._method(list(group), outcome)
+        return outcome
+
+    def _method(self, jobs: list[Job], outcome: Outcome) -> None:
+        """All jobs of one method, which share its maps; they are dropped afterwards."""
+        for job in jobs:
+            self.progress.start(job)
+            record = self._record(job)
+            save(record, self._path(job))
+            outcome.written.append(record)
+            self.progress.done(job, record)
+        if not jobs[0].method.entry.control and outcome.written[-1].verdict != "error":
+            self._picture(jobs[0])
+        self._forget()
+
+    def _family_scores(self, job: Job) -> None:
+        """A control's scores; where they fail, so does every record that is compared with them, and says so."""
+        with suppress(Exception):
+            self._scores(job)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Free maps and curves of a method that is done; what belongs to the subject stays."""
+        self.loaded.subject.memo.forget(lambda key: not (isinstance(key, Segment) and isinstance(key.key, StudyKey)))
+
+    def _needed(self, job: Job, outcome: Outcome) -> bool:
+        found = self.store.record(self._path(job))
+        if found is None or self.force:
+            return True
+        same = found.key == digest(job.parts) and found.verdict != "error"
+        if same and (found.verdict == "skipped") == bool(job.skip) and self._same_bars(found):
+            outcome.current += 1
+            return False
+        if not same and _larger(found, job, self.plan.budget):
+            outcome.kept += 1
+            return False
+        return True
+
+    def _same_bars(self, found: Record) -> bool:
+        mine = vars(self.thresholds)
+        return all(mine.get(name, value) == value for name, value in found.rule.thresholds.items())
+
+    def _family_jobs(self, todo: list[Job]) -> list[Job]:
+        metrics = {job.metric.entry.key for job in todo if not job.skip}
+        return [job for key, jobs in self.plan.families.items() if key in metrics for job in jobs]
+
+    def _record(self, job: Job) -> Record:
+        start = time.perf_counter()
+        scores: Scores | None = None
+        if job.skip:
+            decision = Decision("skipped", job.skip, 0, {})
+        else:
+            try:
+                scores = self._scores(job)
+                entry = job.metric.entry
+                seed = seed_of(digest(job.parts))
+                decision = RULES[entry.rule](scores, self._controls(job), entry, self.thresholds, seed)
+            except Exception as error:
+                decision = Decision("error", _reason(error), 0, {})
+        return self._filled(job, decision, scores, time.perf_counter() - start)
+
+    def _filled(self, job: Job, decision: Decision, scores: Scores | None, seconds: float) -> Record:
+        subject = self.loaded.subject
+        where = provenance(subject.inputs.device, self.loaded.dtype, subject.batch)
+        return Record(
+            subject=self.loaded.record.slug,
+            method=job.method.entry.key,
+            metric=job.metric.entry.key,
+            verdict=decision.verdict,
+            reason=decision.reason,
+            n=decision.n,
+            flat=int(scores.flat.sum()) if scores else 0,
+            estimate=decision.estimate,
+            interval=decision.interval,
+            effect=decision.effect,
+            p=decision.p,
+            advice=decision.advice,
+            controls=dict(decision.controls),
+            reported=dict(scores.reported) if scores else {},
+            curve=scores.curve if scores else None,
+            rule=Rule(name=job.metric.entry.rule, thresholds=dict(decision.thresholds)),
+            parameters={**job.method_parameters, **job.metric_parameters},
+            budget=self.plan.budget,
+            versions={"method": job.method.entry.version, "metric": job.metric.entry.version, "engine": ENGINE},
+            passes=scores.passes if scores else 0,
+            key=digest(job.parts),
+            key_parts=dict(job.parts),
+            catalogue=job.metric.entry,
+            provenance=where.model_copy(update={"seconds": seconds, "timing": dict(scores.timing) if scores else {}}),
+        )
+
+    def _stored(self, job: Job) -> Scores | None:
+        return None if self.force else self.store.scores(scores_key(job.parts))
+
+    def _scores(self, job: Job) -> Scores:
+        """The job's scores: stored ones, unless forced, else measured and stored."""
+        scores = self._stored(job)
+        if scores is None:
+            scores = job.metric.measure(self._study(job), job.metric_parameters)
+            self.store.save_scores(scores_key(job.parts), scores)
+        return scores
+
+    def _controls(self, job: Job) -> Controls:
+        """The scores of the noise family and the priors for a job's metric, one entry a control."""
+        jobs = self.plan.families.get(job.metric.entry.key, [])
+        rows: dict[str, list[Scores]] = {}
+        for control in jobs:
+            stored = self.store.scores(scores_key(control.parts)) or self._scores(control)
+            rows.setdefault(control.method.entry.key, []).append(stored)
+        return {
+            key: Control(
+                METHODS[key].entry.title,
+                METHODS[key].entry.control,
+                np.stack([scores.values for scores in found]),
+                np.stack([scores.valid for scores in found]),
+            )
+            for key, found in rows.items()
+        }
+
+    def _study(self, job: Job) -> Study:
+        return Study(self.loaded.subject, job.n, job.method, job.method_parameters)
+
+    def _picture(self, job: Job) -> None:
+        """The example picture of a method, from the first samples, and method.json."""
+        study = self._study(job).upto(min(SAMPLES_SHOWN, job.n))
+        entry = job.method.entry
+        with study.subject.open():
+            maps = study.maps().float().cpu().numpy()
+        picture = example_picture(self.loaded.images[: study.n], maps, entry.signed)
+        self.store.save_method(
+            MethodRecord(
+                subject=self.loaded.record.slug,
+                catalogue=entry,
+                parameters=dict(job.method_parameters),
+                picture_sha256=hashlib.sha256(picture).hexdigest(),
+                picture_alt=alt_text(entry.title, study.n, entry.signed),
+            ),
+            picture,
+        )
+
+    def _path(self, job: Job) -> Path:
+        return self.store.path(job.method.entry, job.metric.entry.key)
+
+
+def _larger(found: Record, job: Job, budget: str) -> bool:
+    """Whether a record of the same question rests on a larger budget."""
+    same = all(
+        found.key_parts.get(part) == job.parts[part] for part in ("weights", "method", "metric", "target", "engine")
+    )
+    return same and RANK.get(found.budget, 0) > RANK[budget]
+
+
+def _reason(error: Exception) -> str:
+    """The error's own words; for what no one foresaw, its type and place as well."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, CardgenError):
+        return text[:MESSAGE]
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {place.name}: {text}"[:MESSAGE]

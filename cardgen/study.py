@@ -1,0 +1,256 @@
+"""Subject and Study: what metrics see. Every forward pass and every map is computed once, in full batches, and shared."""
+
+import hashlib
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from cardgen import draws, weights
+from cardgen.errors import CardgenError
+from cardgen.features import last_features
+from cardgen.forward import counted, prepared, probabilities
+from cardgen.memo import Memo
+from cardgen.methods import Context, Method, attributions, reduced
+from cardgen.recipes import ORIGINAL, Original, Recipe, Reseed, Weights
+from cardgen.records import Value
+from cardgen.similarity import is_flat
+from cardgen.space import UNNORMALISED, Space, substrate
+
+
+class Segment(NamedTuple):
+    """A memo key of one segment of the samples."""
+
+    key: Hashable
+    start: int
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model with data to explain it on.
+
+    Attributes:
+        model: gives logits `[n, k]` for inputs `[n, c, h, w]`.
+        inputs: the samples, in the model's own space, on the model's device and in its dtype.
+        targets: the class explained, a sample.
+        ids: the samples' names, from which all random draws are seeded.
+        masks: ground truth, where there is any.
+        space: bounds and mean of the inputs' channels.
+        seed: the run's seed.
+        batch: samples to forward at once.
+        layer: the layer that methods of class activation take; found if None.
+        cuts: sample counts that are asked for; samples are computed in the segments between them, so that results do not depend
+            on which count came first.
+    """
+
+    model: nn.Module
+    inputs: Float[Tensor, "n c h w"]
+    targets: Int[Tensor, " n"]
+    ids: tuple[str, ...]
+    masks: Bool[Tensor, "n h w"] | None = None
+    space: Space = UNNORMALISED
+    seed: int = 0
+    batch: int = 32
+    layer: str | None = None
+    cuts: tuple[int, ...] = ()
+    memo: Memo = field(default_factory=Memo)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """The model prepared for measuring, its forward passes counted; given back as it was."""
+        with prepared(self.model), counted(self.model, self.memo.add):
+            yield
+
+    def segments(self, n: int) -> list[slice]:
+        """The fixed pieces that together hold the first n samples."""
+        edges = sorted({0, len(self), *(cut for cut in self.cuts if 0 < cut < len(self))})
+        return [slice(a, b) for a, b in pairwise(edges) if a < n]
+
+    def per_sample(self, key: Hashable, n: int, compute: Callable[[slice], Tensor]) -> Tensor:
+        """`compute` of the first n samples, by segments, each kept under `key`."""
+        parts = [self.memo.get(Segment(key, part.start), partial(compute, part)) for part in self.segments(n)]
+        found: Tensor = torch.cat(parts)[:n]
+        return found
+
+    def probabilities(self, n: int, recipe: Recipe = ORIGINAL) -> Float[Tensor, "n k"]:
+        """Softmax probabilities of all classes on the unperturbed samples."""
+
+        def compute(part: slice) -> Tensor:
+            with self.changed(recipe):
+                return probabilities(self.model, self.inputs[part], self.batch)
+
+        return self.per_sample(("probabilities", recipe), n, compute)
+
+    def clean(self, n: int) -> Float[Tensor, " n"]:
+        """f_c(x) of each sample's target."""
+        return self.probabilities(n).gather(1, self.targets[:n, None])[:, 0]
+
+    def substrate(self, name: str, n: int) -> Float[Tensor, "n c h w"]:
+        """What stands for removed pixels; a colour takes no memory."""
+        if name != "blur":
+            return substrate(name, self.inputs[:n], self.space)
+        return self.per_sample(("substrate", name), n, lambda part: substrate(name, self.inputs[part], self.space))
+
+    def removed(self, name: str, n: int) -> Float[Tensor, " n"]:
+        """f_c of the bare substrate; one forward pass serves all samples where it is a colour."""
+        targets = self.targets[:n, None]
+        if name != "blur":
+            one = substrate(name, self.inputs[:1], self.space)
+            row: Tensor = self.memo.get(("removed", name), lambda: probabilities(self.model, one, 1))
+            return row.expand(n, -1).gather(1, targets)[:, 0]
+
+        def compute(part: slice) -> Tensor:
+            return probabilities(self.model, self.substrate(name, part.stop)[part], self.batch)
+
+        return self.per_sample(("removed", name), n, compute).gather(1, targets)[:, 0]
+
+    def ties(self, n: int) -> Int[Tensor, "n p"]:
+        """A random order of the pixels for each sample, which settles ties the same way for every map."""
+        size = self.inputs.shape[2] * self.inputs.shape[3]
+
+        def compute(part: slice) -> Tensor:
+            return draws.permutations(self.ids[part], size, self.seed, "ties").to(self.inputs.device)
+
+        return self.per_sample("ties", n, compute)
+
+    @cached_property
+    def layers(self) -> list[str]:
+        """Layers with parameters, topmost first."""
+        return weights.layers_from_top(self.model, self.inputs[:1])
+
+    @contextmanager
+    def changed(self, recipe: Recipe) -> Iterator[None]:
+        """The model under a recipe."""
+        with ExitStack() as stack:
+            if isinstance(recipe, Weights):
+                if recipe.jitter:
+                    stack.enter_context(
+                        weights.changed(self.model, weights.jitter(self.model, recipe.jitter, self.seed))
+                    )
+                for layer in self.layers[: recipe.reset]:
+                    fresh = self.memo.get(
+                        ("reset", layer, recipe.draw),
+                        partial(weights.reset, self.model, layer, self.seed, recipe.draw),
+                    )
+                    stack.enter_context(weights.changed(self.model, fresh))
+            yield
+
+    @cached_property
+    def features(self) -> str:
+        """The layer that methods of class activation take: the one that was named, or the last convolutional features."""
+        with prepared(self.model):
+            return self.layer or last_features(self.model, self.inputs[:1])
+
+    def context(self, part: slice, seed: int, method: Method) -> Context:
+        """What a method gets to know of some samples."""
+        masks = None if self.masks is None else self.masks[part]
+        layer = self.features if method.entry.access == "features" else self.layer
+        return Context(self.ids[part], seed, self.space, self.batch, masks, layer)
+
+
+class StudyKey(NamedTuple):
+    """A memo key of something that belongs to one method, as opposed to the subject."""
+
+    what: Hashable
+    method: Hashable
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """One method on the first n samples of a subject: all that a metric ever sees.
+
+    Either `method` explains, as often as asked; or `given` maps are all there is, and metrics that must explain again say so.
+    """
+
+    subject: Subject
+    n: int
+    method: Method | None = None
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    given: Float[Tensor, "n h w"] | None = None
+
+    def first(self, n: int) -> "Study":
+        """The same study on fewer samples; results are shared."""
+        return replace(self, n=min(n, self.n))
+
+    @property
+    def identity(self) -> Hashable:
+        """What the method's maps depend on beside the subject and a recipe."""
+        if self.method is None:
+            return "given"
+        return (self.method.entry.key, tuple(sorted(self.parameters.items())))
+
+    def explain(self, part: slice, recipe: Recipe = ORIGINAL) -> Float[Tensor, "m _ h w"]:
+        """Attributions of some samples under a recipe, computed anew."""
+        if self.method is None:
+            raise CardgenError(
+                "this metric explains again, under other weights, seeds or inputs; it got maps= only; pass method= instead"
+            )
+        subject = self.subject
+        seed = (
+            draws.seed_of(subject.seed, "reseed", recipe.draw)
+            if isinstance(recipe, Reseed) and recipe.draw
+            else subject.seed
+        )
+        context = subject.context(part, seed, self.method)
+        with subject.changed(recipe):
+            return attributions(
+                self.method, subject.model, subject.inputs[part], subject.targets[part], context, self.parameters
+            )
+
+    def maps(self, recipe: Recipe = ORIGINAL) -> Float[Tensor, "n h w"]:
+        """The method's maps under a recipe: attributions after the method's declared reduction."""
+        if self.given is not None and isinstance(recipe, Original):
+            return self.given[: self.n]
+        reduction = self.method.entry.reduction if self.method else "sum"
+        return self.subject.per_sample(
+            StudyKey(("maps", recipe), self.identity),
+            self.n,
+            lambda part: reduced(self.explain(part, recipe), reduction),
+        )
+
+    def map_of(self, attributions: Float[Tensor, "m _ h w"]) -> Float[Tensor, "m h w"]:
+        """The method's declared reduction."""
+        return reduced(attributions, self.method.entry.reduction if self.method else "sum")
+
+    def flat(self) -> Bool[np.ndarray, " n"]:
+        """Which maps are constant."""
+        found: Bool[np.ndarray, " n"] = is_flat(self.maps()).cpu().numpy()
+        return found
+
+    def order(self) -> Int[Tensor, "n p"]:
+        """Pixels from most to least salient; ties in the sample's own random order."""
+
+        def compute(part: slice) -> Tensor:
+            ties = self.subject.ties(part.stop)[part]
+            values = replace(self, n=part.stop).maps()[part].flatten(1).gather(1, ties)
+            return ties.gather(1, values.argsort(dim=1, descending=True, stable=True))
+
+        return self.subject.per_sample(StudyKey("order", self.identity), self.n, compute)
+
+    def memo(self, key: Hashable, compute: Callable[[slice], Tensor]) -> Tensor:
+        """Something else a sample, kept under `key` for this method."""
+        return self.subject.per_sample(StudyKey(key, self.identity), self.n, compute)
+
+    def upto(self, n: int) -> "Study":
+        """The same study on another number of samples."""
+        return replace(self, n=n)
+
+
+def weights_digest(model: nn.Module) -> str:
+    """sha256 over names, shapes and values of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        array = value.detach().cpu().contiguous().view(-1)
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(array.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

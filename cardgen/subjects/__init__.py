@@ -1,0 +1,1 @@
+"""What is explained: models with data."""

@@ -1,0 +1,86 @@
+"""The embedded subjects' network: a small convolutional classifier, and its two committed sets of weights."""
+
+import hashlib
+import json
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, UInt8
+from safetensors.torch import load
+from torch import Tensor, nn
+
+from cardgen.errors import CardgenError
+from cardgen.subjects.digits_on_scenes import MEAN, STD
+
+Name = Literal["digit-cnn", "scene-cnn"]
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+class SmallCNN(nn.Module):
+    """Six blocks of convolution, batch normalisation and ReLU, global average pooling, one linear layer.
+
+    Input: normalised images [n, 3, 64, 64]; output: logits [n, num_classes]. The resolution falls 64, 32, 16, 8 by
+    strides early on; the last convolutional feature map is [n, 96, 8, 8], and as only averaging and a linear layer
+    follow, class activation maps (Zhou et al. 2016) are exact. Every module is used once and none works in place, so
+    hooks and rules may be put on any of them.
+    """
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            OrderedDict(
+                layer1=_block(3, 16, kernel=5, stride=2),
+                layer2=_block(16, 48, kernel=3, stride=2),
+                layer3=_block(48, 48, kernel=3, stride=1),
+                layer4=_block(48, 64, kernel=3, stride=2),
+                layer5=_block(64, 96, kernel=3, stride=1),
+                layer6=_block(96, 96, kernel=3, stride=1),
+            )
+        )
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.head = nn.Linear(96, num_classes)
+
+    def forward(self, images: Float[Tensor, "n 3 64 64"]) -> Float[Tensor, "n classes"]:
+        logits: Tensor = self.head(self.flatten(self.pool(self.features(images))))
+        return logits
+
+
+def _block(channels_in: int, channels_out: int, kernel: int, stride: int) -> nn.Sequential:
+    conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=False)
+    return nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(channels_out), relu=nn.ReLU()))
+
+
+def normalised(images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+    """What the embedded models take: (images / 255 - MEAN) / STD a channel, float32, from pixels 0..255."""
+    mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (MEAN, STD))
+    return (images.float() / 255 - mean) / std
+
+
+def manifest() -> dict[str, dict[str, Any]]:
+    """What is known of each committed set of weights: recipe, seed, accuracy, sha256, versions."""
+    entries: dict[str, dict[str, Any]] = json.loads((WEIGHTS / "manifest.json").read_text())
+    return entries
+
+
+def load_embedded(name: Name) -> nn.Module:
+    """A trained SmallCNN in evaluation mode, with the committed weights.
+
+    `digit-cnn` tells the digits apart, `scene-cnn` the scenes, on the same images. Raises CardgenError when the weights'
+    sha256 is not the manifest's, or the name is unknown.
+    """
+    entries = manifest()
+    if name not in entries:
+        raise CardgenError(f"embedded model; expected one of {', '.join(entries)}, got {name}; choose one of these")
+    data = (WEIGHTS / f"{name}.safetensors").read_bytes()
+    found, expected = hashlib.sha256(data).hexdigest(), entries[name]["sha256"]
+    if found != expected:
+        raise CardgenError(
+            f"weights of {name} are not the committed ones; expected sha256 {expected}, got {found}; "
+            f"reinstall cardgen, or retrain with `python -m cardgen.subjects.training {name}`"
+        )
+    model = SmallCNN()
+    model.load_state_dict(load(data))
+    return model.eval()

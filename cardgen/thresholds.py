@@ -1,0 +1,33 @@
+"""The bars of all decision rules. Changing one decides again from stored scores; nothing is measured again."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Thresholds(BaseModel):
+    """Each can be set in cardgen.yaml under `thresholds`.
+
+    Attributes:
+        effect: standardised effect that a method must have over every noise control.
+        probability: least mean difference of scores that are probabilities.
+        similar: below this, maps of different models count as different.
+        same: above this, they count as the same.
+        gap: by how much a method must be more similar to itself than to another model.
+        samples: with fewer, no verdict is more than inconclusive.
+        flat: share of flat maps above which nothing passes.
+        resamples: of the bootstrap.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    effect: float = Field(default=0.2, ge=0)
+    probability: float = Field(default=0.01, ge=0, le=1)
+    similar: float = Field(default=0.3, ge=-1, le=1)
+    same: float = Field(default=0.5, ge=-1, le=1)
+    gap: float = Field(default=0.2, ge=0)
+    samples: int = Field(default=20, ge=2)
+    flat: float = Field(default=0.1, ge=0, le=1)
+    resamples: int = Field(default=10_000, ge=100)
+
+
+DEFAULTS = Thresholds()

@@ -1,0 +1,285 @@
+"""Decision rules: from scores and controls to a verdict that can be defended.
+
+Each rule gives an estimate with its interval, the size of the effect, what the controls did on the same samples, and one sentence.
+`RULES` maps the names that metrics state in their decorators to functions.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from cardgen import intervals
+from cardgen.errors import CardgenError
+from cardgen.records import Comparison, MetricEntry, Value, VerdictName
+from cardgen.scores import Scores
+from cardgen.thresholds import Thresholds
+
+
+@dataclass(frozen=True)
+class Control:
+    """A control's scores on the same samples, one row a draw."""
+
+    title: str
+    kind: str
+    values: Float[np.ndarray, "draws n"]
+    valid: Bool[np.ndarray, "draws n"]
+
+
+Controls = Mapping[str, Control]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a rule found; the record's fields of the same names."""
+
+    verdict: VerdictName
+    reason: str
+    n: int
+    thresholds: Mapping[str, Value]
+    estimate: float | None = None
+    interval: tuple[float, float] | None = None
+    effect: float | None = None
+    p: float | None = None
+    advice: str = ""
+    controls: Mapping[str, Comparison] = field(default_factory=dict)
+
+
+Rule = Callable[[Scores, Controls, MetricEntry, Thresholds, int], Decision]
+
+
+def descriptive(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
+    """Measured, and neither pass nor fail is claimed: the mean with its interval."""
+    values = scores.values[scores.valid]
+    if not len(values):
+        return Decision("descriptive", f"{entry.title} does not exist for any of these maps.", 0, {})
+    boot = intervals.mean(values, intervals.weights(seed, len(values), bars.resamples))
+    reason = scores.reason or f"{entry.quantity[0].upper()}{entry.quantity[1:]}: described, not judged."
+    return Decision("descriptive", reason, len(values), {}, boot.estimate, boot.interval())
+
+
+def vs_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
+    """Every member of the noise family must be beaten; the one that is beaten least decides.
+
+    Per sample d = score − mean score of the member's draws, oriented so that larger is better, and e = mean(d) / sd(d). pass: for
+    every member the 95 % interval of mean(d) lies above 0 and e ≥ `effect` (and mean(d) ≥ `probability` for probabilities). fail: for some
+    member the one-sided upper bound of e at 1 − 0.025 / members lies below `effect`. p is the largest over members.
+    """
+    thresholds: dict[str, Value] = {"effect": bars.effect, "samples": bars.samples, "flat": bars.flat}
+    if entry.unit == "probability":
+        thresholds["probability"] = bars.probability
+    family = [control for control in controls.values() if control.kind == "noise"]
+    if not family:
+        raise CardgenError(
+            f"{entry.key}: expected noise controls to compare with, got none; run the noise family as well"
+        )
+    # a sample counts unless the quantity does not exist for it whatever the map; a flat map stays in, with no lead over anything
+    exists = np.any([control.valid.any(0) for control in family], axis=0)
+    kept = exists & (scores.valid | scores.flat)
+    n, flat = int(kept.sum()), int(scores.flat[kept].sum())
+    if n < 2:
+        return Decision("inconclusive", _few(n, bars), n, thresholds, advice=_enough(bars))
+    weights = intervals.weights(seed, n, bars.resamples)
+    leads = {
+        key: _lead(scores, control, entry, weights, kept)
+        for key, control in controls.items()
+        if control.valid[:, kept].any()
+    }
+    noise = {key: lead for key, lead in leads.items() if controls[key].kind == "noise"}
+    verdict, reason, advice = _judged(list(noise.values()), n, bars, entry)
+    if n < bars.samples:
+        verdict, reason, advice = "inconclusive", _few(n, bars), _enough(bars)
+    elif verdict == "pass" and flat > bars.flat * n:
+        verdict, reason = "inconclusive", f"Beats every noise control, but {flat} of {n} maps are flat."
+    own = scores.values[kept & scores.valid]
+    boot = intervals.mean(own, intervals.weights(seed, len(own), bars.resamples)) if len(own) else None
+    return Decision(
+        verdict,
+        reason,
+        n,
+        thresholds,
+        boot.estimate if boot else None,
+        boot.interval() if boot else None,
+        min(noise.values(), key=lambda lead: lead.rank).effect,
+        max(lead.p for lead in noise.values()),
+        advice,
+        {key: lead.comparison(controls[key].kind) for key, lead in leads.items()},
+    )
+
+
+def _judged(noise: "list[_Lead]", n: int, bars: Thresholds, entry: MetricEntry) -> tuple[VerdictName, str, str]:
+    """Verdict, reason and advice from the leads over the members of the noise family."""
+    clear = all(lead.interval[0] > 0 and lead.rank >= bars.effect for lead in noise)
+    thin = [lead for lead in noise if entry.unit == "probability" and lead.difference < bars.probability]
+    failing = [lead for lead in noise if lead.upper(len(noise)) < bars.effect]
+    worse = [lead for lead in failing if lead.interval[0] <= 0]
+    closest = min(noise, key=lambda lead: lead.rank)
+    if clear and not thin:
+        return "pass", f"Beats every noise control; {closest.name} comes closest.", ""
+    if len(worse) == len(noise) > 1:
+        return "fail", "No better than any noise control.", ""
+    if worse:
+        return "fail", f"No better than {_listed(worse)}.", ""
+    if failing:
+        return "fail", f"Beats {_listed(failing)} by less than {bars.effect:g} standard deviations.", ""
+    if clear:
+        return "inconclusive", f"Beats every noise control, but {_listed(thin)} by less than {bars.probability:g}.", ""
+    return "inconclusive", f"{n} samples leave open whether it beats {closest.name}.", advised(closest.rank, n, bars)
+
+
+@dataclass(frozen=True, eq=False)
+class _Lead:
+    """By how much the method beats one control."""
+
+    name: str
+    estimate: float
+    boot: intervals.Bootstrap
+    standard: intervals.Bootstrap | None
+
+    @property
+    def difference(self) -> float:
+        return self.boot.estimate
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return self.boot.interval() if self.standard else (self.difference, self.difference)
+
+    @property
+    def effect(self) -> float | None:
+        return self.standard.estimate if self.standard else None
+
+    @property
+    def rank(self) -> float:
+        """The effect; without spread the mean's sign is all there is."""
+        if self.effect is not None:
+            return self.effect
+        return np.inf if self.difference > 0 else -np.inf
+
+    @property
+    def p(self) -> float:
+        return self.boot.p_above(0.0)
+
+    def upper(self, members: int) -> float:
+        """One-sided upper bound of the effect, at 1 − 0.025 / members."""
+        return self.standard.quantile(1 - 0.025 / members) if self.standard else self.rank
+
+    def comparison(self, kind: str) -> Comparison:
+        return Comparison(
+            kind="noise" if kind == "noise" else "prior",
+            estimate=self.estimate,
+            difference=self.difference,
+            interval=self.interval,
+            effect=self.effect,
+        )
+
+
+def _lead(
+    scores: Scores,
+    control: Control,
+    entry: MetricEntry,
+    weights: Float[np.ndarray, "b n"],
+    kept: Bool[np.ndarray, " n"],
+) -> _Lead:
+    sign = -1.0 if entry.direction == "lower" else 1.0
+    draws = control.valid.sum(0)
+    baseline = np.where(control.valid, control.values, 0.0).sum(0) / np.maximum(draws, 1)
+    # where the method or the control has no score, there is no lead either
+    d = np.where(scores.valid & (draws > 0), sign * (scores.values - baseline), 0.0)[kept]
+    size = max(np.abs(baseline).max(), np.abs(scores.values[scores.valid]).max(initial=0.0))
+    d = intervals.settled(d, float(size))
+    boot = intervals.mean(d, weights)
+    name = control.title[0].lower() + control.title[1:]
+    estimate = float(baseline[kept & (draws > 0)].mean())
+    return _Lead(name, estimate, boot, intervals.standardised(d, weights) if np.ptp(d) > 0 else None)
+
+
+def advised(effect: float, n: int, bars: Thresholds) -> str:
+    """How many samples would decide, from the effect seen: METRICS' formulas, in words."""
+    beyond = effect - bars.effect
+    if beyond == 0:
+        return _about(np.inf, n, bars)
+    return _about(max((2.8 / effect) ** 2, (0.84 / beyond) ** 2) if beyond > 0 else (3.34 / beyond) ** 2, n, bars)
+
+
+def _about(needed: float, n: int, bars: Thresholds) -> str:
+    """A number of samples in words: more than there are now, and enough for any verdict."""
+    if needed > 10_000:
+        return "more than 10 000 samples"
+    return f"about {int(np.ceil(max(needed, n + 1, bars.samples) / 10) * 10)} samples"
+
+
+def randomisation(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
+    """Maps of another model must differ, and by more than the method differs from itself.
+
+    Two-way bootstrap over re-initialisations and samples. pass: the interval of the similarity lies below `similar`, and that of
+    (similarity to itself − similarity) above `gap`. fail: the latter below `gap`, or the former above `same`.
+    """
+    thresholds: dict[str, Value] = {
+        "similar": bars.similar,
+        "same": bars.same,
+        "gap": bars.gap,
+        "samples": bars.samples,
+        "flat": bars.flat,
+    }
+    similarity, own = scores.parts["similarity"][:, scores.valid], scores.parts["self"][scores.valid]
+    draws, n = similarity.shape
+    if n < 2:
+        return Decision("inconclusive", _few(n, bars), n, thresholds, advice=_enough(bars))
+    over_samples = intervals.weights(seed, n, bars.resamples)
+    resampled = intervals.two_way(similarity, intervals.weights(seed + 1, draws, bars.resamples), over_samples)
+    gaps = over_samples @ own - resampled
+    estimate, gap = float(similarity.mean()), float(own.mean() - similarity.mean())
+    low, high = intervals.percentile(resampled)
+    gap_low, gap_high = intervals.percentile(gaps)
+    alike = f"the method agrees with itself to {own.mean():.2f}"
+    verdict: VerdictName = "inconclusive"
+    advice = ""
+    if low > bars.same:
+        verdict, reason = "fail", f"Maps stay the same; {alike}."
+    elif gap_high < bars.gap:
+        verdict, reason = "fail", f"Maps differ hardly more than when nothing is changed; {alike}."
+    elif high < bars.similar and gap_low > bars.gap:
+        verdict, reason = "pass", f"Maps differ as they should; {alike}."
+    else:
+        reason = f"Maps differ in part; {alike}."
+        advice = _narrower(n, (estimate, (high - low) / 2), (gap, (gap_high - gap_low) / 2), bars)
+    flat = int(scores.flat[scores.valid].sum())
+    if n < bars.samples:
+        verdict, reason, advice = "inconclusive", _few(n, bars), _enough(bars)
+    elif verdict == "pass" and flat > bars.flat * n:
+        verdict, reason = "inconclusive", f"Maps differ as they should, but {flat} of {n} are flat."
+    p = float((max(np.sum(resampled >= bars.similar), np.sum(gaps <= bars.gap)) + 1) / (len(resampled) + 1))
+    return Decision(verdict, reason, n, thresholds, estimate, (low, high), gap, p, advice)
+
+
+def _narrower(n: int, similarity: tuple[float, float], gap: tuple[float, float], bars: Thresholds) -> str:
+    """Samples at which intervals that shrink with √n would end at the bars that the estimates point to; empty where none would decide."""
+
+    def needed(found: tuple[float, float], bar: float) -> float:
+        estimate, half = found
+        return float(n * (half / max(abs(estimate - bar), 1e-9)) ** 2)
+
+    failing = [needed(gap, bars.gap)] if gap[0] < bars.gap else []
+    failing += [needed(similarity, bars.same)] if similarity[0] > bars.same else []
+    if failing:
+        return _about(min(failing), n, bars)
+    if similarity[0] >= bars.similar:
+        return ""
+    return _about(max(needed(similarity, bars.similar), needed(gap, bars.gap)), n, bars)
+
+
+def _few(n: int, bars: Thresholds) -> str:
+    return f"{n} samples are too few to judge; at least {bars.samples} are needed."
+
+
+def _enough(bars: Thresholds) -> str:
+    return f"at least {bars.samples} samples"
+
+
+def _listed(leads: list[_Lead]) -> str:
+    names = [lead.name for lead in leads]
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+
+
+RULES: Mapping[str, Rule] = {"descriptive": descriptive, "vs_noise": vs_noise, "randomisation": randomisation}

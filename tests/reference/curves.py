@@ -1,0 +1,73 @@
+"""Deletion and insertion, Petsiuk et al. 2018, section 4.1: pixel by pixel, step by step."""
+
+import math
+
+import torch
+
+from reference.network import exact, probability
+
+
+def counts(pixels, steps):
+    """k·pixels/steps rounded half up, for k = 0 … steps."""
+    return [(2 * k * pixels + steps) // (2 * steps) for k in range(steps + 1)]
+
+
+def descending(saliency):
+    """Pixels (row, column) from most to least salient; for maps without ties."""
+    h, w = saliency.shape
+    pixels = [(i, j) for i in range(h) for j in range(w)]
+    return sorted(pixels, key=lambda p: -saliency[p].item())
+
+
+def curve(model, image, target, order, background, steps, insert):
+    """f_c after each step: pixels of `order` taken from the background (deletion) or from the image (insertion)."""
+    start, other = (background, image) if insert else (image, background)
+    model, values = exact(model), []
+    for count in counts(len(order), steps):
+        shown = start.clone()
+        for i, j in order[:count]:
+            shown[:, i, j] = other[:, i, j]
+        values.append(probability(model, shown, target))
+    return values
+
+
+def area(values, shares):
+    """Σ (t_k − t_{k−1}) (y_k + y_{k−1}) / 2."""
+    return sum(
+        (shares[k] - shares[k - 1]) * (values[k] + values[k - 1]) / 2 for k in range(1, len(values))
+    )
+
+
+def blur(image, sigma=5.0, kernel=11):
+    """Each pixel's mean under a Gaussian window of 11 × 11 taps, the image mirrored about its outermost pixels."""
+    c, h, w = image.shape
+    radius = kernel // 2
+    taps = [math.exp(-(d**2) / (2 * sigma**2)) for d in range(-radius, radius + 1)]
+    total = sum(a * b for a in taps for b in taps)
+    mirror = lambda k, size: -k if k < 0 else (2 * (size - 1) - k if k >= size else k)  # noqa: E731
+    out = torch.zeros(c, h, w, dtype=torch.float64)
+    for i in range(h):
+        for j in range(w):
+            for a in range(-radius, radius + 1):
+                for b in range(-radius, radius + 1):
+                    weight = taps[a + radius] * taps[b + radius] / total
+                    out[:, i, j] += weight * image[:, mirror(i + a, h), mirror(j + b, w)].double()
+    return out
+
+
+def score(model, image, target, order, background, steps=50, insert=False):
+    """The area under the curve over the share of pixels changed."""
+    values = curve(model, image, target, order, background, steps, insert)
+    shares = [count / len(order) for count in counts(len(order), steps)]
+    return area(values, shares)
+
+
+def deletion(model, image, target, saliency, colour=0.5, steps=50):
+    """Lower is better; removed pixels take one colour in all channels."""
+    background = torch.full_like(image, colour)
+    return score(model, image, target, descending(saliency), background, steps)
+
+
+def insertion(model, image, target, saliency, steps=50):
+    """Higher is better; pixels return into the blurred image."""
+    return score(model, image, target, descending(saliency), blur(image).to(image), steps, insert=True)

@@ -1,0 +1,66 @@
+"""Figures that are read off maps alone: sparsity, pointing game, rank correlation. Plain loops in float64."""
+
+import math
+
+
+def pixels(saliency):
+    """All values of a map, row by row."""
+    return [float(v) for row in saliency.tolist() for v in row]
+
+
+def sparsity(saliency):
+    """max/mean after (A − min)/(max − min): Gomez et al. 2022, section 3.3."""
+    values = pixels(saliency)
+    low, high = min(values), max(values)
+    normalised = [(v - low) / (high - low) for v in values]
+    return max(normalised) / (sum(normalised) / len(normalised))
+
+
+def pointing_game(saliency, mask, tolerance=15 / 224):
+    """Share of the maxima that have a pixel of the mask within the tolerance (Euclidean, of the shorter side). Zhang et al. 2016."""
+    h, w = saliency.shape
+    top = max(pixels(saliency))
+    hits = []
+    for i in range(h):
+        for j in range(w):
+            if float(saliency[i, j]) == top:
+                distances = [math.hypot(i - a, j - b) for a in range(h) for b in range(w) if mask[a, b]]
+                hits.append(min(distances) <= tolerance * min(h, w))
+    return sum(hits) / len(hits)
+
+
+def ranks(values):
+    """1 + number of smaller values + half the number of other equal ones."""
+    return [1 + sum(u < v for u in values) + (sum(u == v for u in values) - 1) / 2 for v in values]
+
+
+def pearson(a, b):
+    """Σ(a−ā)(b−b̄) / √(Σ(a−ā)² Σ(b−b̄)²)."""
+    mean_a, mean_b = sum(a) / len(a), sum(b) / len(b)
+    top = sum((x - mean_a) * (y - mean_b) for x, y in zip(a, b, strict=True))
+    return top / math.sqrt(sum((x - mean_a) ** 2 for x in a) * sum((y - mean_b) ** 2 for y in b))
+
+
+def spearman(one, other):
+    """Pearson's correlation of average ranks; a flat map with another: 0; two flat maps: 1."""
+    a, b = pixels(one), pixels(other)
+    flat_a, flat_b = len(set(a)) == 1, len(set(b)) == 1
+    if flat_a or flat_b:
+        return float(flat_a and flat_b)
+    return pearson(ranks(a), ranks(b))
+
+
+def relative_difference(one, other):
+    """‖A_i − A_j‖₂ / ‖A_i‖₂."""
+    a, b = pixels(one), pixels(other)
+    return math.sqrt(sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) / sum(x**2 for x in a))
+
+
+def lowest_spearman(runs):
+    """Over all pairs of runs of one sample."""
+    return min(spearman(a, b) for i, a in enumerate(runs) for b in runs[i + 1 :])
+
+
+def largest_difference(runs):
+    """Over all pairs of runs of one sample, in either order."""
+    return max(relative_difference(a, b) for a in runs for b in runs if a is not b)
