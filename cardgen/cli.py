@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from rich.console import Console
 from cardgen import __version__
 from cardgen.errors import CardgenError
 
-INTERRUPTED = 130
+UNFIT, INTERRUPTED = 2, 130
 FOLDER = click.Path(path_type=Path, file_okay=False)
+EXISTING = click.Path(path_type=Path, file_okay=False, exists=True)
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -24,8 +26,13 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except CardgenError as error:
-            click.secho(f"error: {error}", fg="red", err=True)
-            sys.exit(2)
+            click.secho(f"error: {' '.join(str(error).split())}", fg="red", err=True)
+            sys.exit(UNFIT)
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            click.secho("error: torch is not installed, and measuring needs it; run `pip install cardgen`", fg="red", err=True)
+            sys.exit(UNFIT)
         except KeyboardInterrupt:
             click.echo("\nStopped. Every finished evaluation is stored; the same command goes on from there.", err=True)
             sys.exit(INTERRUPTED)
@@ -35,6 +42,9 @@ class Group(click.Group):
 @click.version_option(__version__, prog_name="cardgen")
 def main() -> None:
     """Saliency cards from measurements."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # where an encoding lacks a sign, a question mark stands, and the run goes on
 
 
 def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -57,8 +67,8 @@ def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[st
 @click.option("--config", type=FILE, help="Settings; cardgen.yaml here, if there is one, by default.")
 @click.option("--force", is_flag=True, default=None, help="Measure again what is there, and let smaller budgets replace larger ones.")
 @click.option("--force-unhealthy", is_flag=True, default=None, help="Give verdicts on a model at chance level.")
-@click.option("--dry-run", is_flag=True, help="Say what would be measured, and stop.")
-def run(config: Path | None, dry_run: bool, **flags: Any) -> None:
+@click.option("--dry-run", is_flag=True, default=None, help="Say what would be measured, and stop.")
+def run(config: Path | None, **flags: Any) -> None:
     """Measure saliency methods, write verdicts and cards.
 
     What is measured already is not measured again; after an interruption the same command goes on.
@@ -66,7 +76,7 @@ def run(config: Path | None, dry_run: bool, **flags: Any) -> None:
     from cardgen.config import load_config
     from cardgen.session import run_session
 
-    sys.exit(run_session(load_config(config, flags), Console(), dry_run=dry_run))
+    sys.exit(run_session(load_config(config, flags), Console(markup=False, emoji=False)))
 
 
 @main.command()
@@ -97,8 +107,8 @@ def list_command(what: str) -> None:
 
 
 @main.command()
-@click.argument("before", type=FOLDER)
-@click.argument("after", type=FOLDER)
+@click.argument("before", type=EXISTING)
+@click.argument("after", type=EXISTING)
 def compare(before: Path, after: Path) -> None:
     """Say which verdicts differ between two evaluations folders."""
     from cardgen.compare import differences

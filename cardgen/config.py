@@ -20,11 +20,11 @@ FILE = "cardgen.yaml"
 class RunConfig(BaseModel):
     """One run: subject, methods, metrics, and how much of each."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
     model: str = "digit-cnn"
     data: str = "digits-on-scenes"
-    methods: tuple[str, ...] = ("core",)
-    metrics: tuple[str, ...] = ("all",)
+    methods: tuple[str, ...] = Field(default=("core",), min_length=1)
+    metrics: tuple[str, ...] = Field(default=("all",), min_length=1)
     budget: BudgetName = "quick"
     target: str = "predicted"
     n: int | None = Field(default=None, ge=2)
@@ -35,6 +35,7 @@ class RunConfig(BaseModel):
     out: Path = Path()
     force: bool = False
     force_unhealthy: bool = False
+    dry_run: bool = False
     thresholds: Thresholds = Thresholds()
 
 
@@ -52,7 +53,7 @@ def load_config(path: Path | None, flags: Mapping[str, Any]) -> RunConfig:
     values = _read(file) if file.is_file() else {}
     given = {key: value for key, value in flags.items() if value is not None and value != ()}
     try:
-        return RunConfig(**{**_listed(values), **given})
+        return RunConfig.model_validate({**_listed(values), **given})
     except ValidationError as error:
         raise CardgenError(_message(file if file.is_file() else None, error)) from None
 
@@ -60,8 +61,10 @@ def load_config(path: Path | None, flags: Mapping[str, Any]) -> RunConfig:
 def _read(file: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise CardgenError(f"{file}: not readable as YAML: {error}; mend the line named") from None
+    except (yaml.YAMLError, ValueError, OSError) as error:
+        raise CardgenError(
+            f"{file}: not readable: {' '.join(str(error).split())}; expected YAML in UTF-8; mend the place named"
+        ) from None
     if not isinstance(values, dict):
         raise CardgenError(
             f"{file}: expected `key: value` lines, got {type(values).__name__}; see docs/configuration.md"
@@ -72,7 +75,7 @@ def _read(file: Path) -> dict[str, Any]:
 def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
     """Methods and metrics may be one name or several, with commas or as a list."""
     return {
-        key: tuple(name.strip() for name in value.split(","))
+        key: tuple(name.strip() for name in value.split(",") if name.strip())
         if key in ("methods", "metrics") and isinstance(value, str)
         else value
         for key, value in values.items()

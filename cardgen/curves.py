@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cardgen.errors import CardgenError
 from cardgen.forward import variant_probabilities
 from cardgen.records import Curve
 from cardgen.study import Study
@@ -25,7 +26,9 @@ def curve(study: Study, steps: int, background: str, *, insert: bool) -> Float[T
     subject = study.subject
     pixels = subject.inputs.shape[2] * subject.inputs.shape[3]
     if not 1 < steps <= pixels:
-        raise ValueError(f"steps must lie between 2 and the number of pixels, {pixels}; got {steps}")
+        raise CardgenError(
+            f"a curve of {steps} steps over {pixels} pixels; expected 2 to {pixels} steps; set the parameter steps, or give larger images"
+        )
     # the step at which each place in the order changes
     of_place = torch.searchsorted(counts(pixels, steps)[1:], torch.arange(pixels), right=True) + 1
 

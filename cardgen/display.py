@@ -51,7 +51,7 @@ class Bars:
         self._progress.update(self._job, completed=max(job.passes, 1))
         self._progress.advance(self._whole, 0 if job.skip else job.passes)
         if record is not None:
-            self._progress.console.print(_line(record), highlight=False)
+            self._progress.console.print(_line(record), highlight=False, markup=False, emoji=False)
 
 
 class Lines:
@@ -86,13 +86,13 @@ class Lines:
 
     def _say(self, text: str) -> None:
         self._said = time.monotonic()
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(text, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 @contextmanager
 def watching(console: Console) -> Iterator[Bars | Lines]:
-    """Bars on a terminal, lines elsewhere."""
-    if not console.is_terminal:
+    """Bars on a terminal, lines elsewhere, also where colours are forced upon a file."""
+    if not (console.is_interactive and console.file.isatty()):
         yield Lines(console)
         return
     bars = Bars(console)

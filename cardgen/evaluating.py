@@ -1,7 +1,9 @@
 """The whole line on tensors: methods through metrics to records, on a model and samples of one's own."""
 
+import hashlib
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from cardgen.runner import Runner
 from cardgen.space import Space
 from cardgen.store import Store
 from cardgen.study import Subject, weights_digest
-from cardgen.subjects.loading import Loaded, content_digest, health
+from cardgen.subjects.loading import Loaded, cuts, health
 
 
 def evaluate(
@@ -60,7 +62,7 @@ def evaluate(
     Raises:
         CardgenError: unknown names, shapes that do not fit. What goes wrong inside one metric becomes an `error` record instead.
     """
-    subject = make_subject(model, inputs, targets, masks, space, seed, batch, layer)
+    subject = replace(make_subject(model, inputs, targets, masks, space, seed, batch, layer), cuts=cuts(None))
     config = RunConfig(methods=_names(methods), metrics=_names(metrics), budget=budget, seed=seed, batch=batch, layer=layer)
     loaded = describe(subject, labels, name)
     with tempfile.TemporaryDirectory() as scratch:
@@ -80,7 +82,6 @@ def describe(subject: Subject, labels: Int[Tensor, " n"] | None, name: str) -> L
     with prepared(subject.model):
         found = probabilities(subject.model, subject.inputs, subject.batch)
     weights = weights_digest(subject.model)
-    contents = [content_digest(image) for image in subject.inputs.float().cpu().numpy()]
     record = SubjectRecord(
         slug=name,
         title=name,
@@ -90,14 +91,32 @@ def describe(subject: Subject, labels: Int[Tensor, " n"] | None, name: str) -> L
         parameters=sum(parameter.numel() for parameter in subject.model.parameters()),
         classes=tuple(map(str, range(found.shape[1]))),
         data="tensors",
-        data_sha256=content_digest(subject.inputs.float().cpu().numpy()),
+        data_sha256=_digest(subject.inputs),
         n=len(subject),
         shape=tuple(subject.inputs.shape[1:]),
         target="given",
         has_masks=subject.masks is not None,
         **health(found.argmax(1).cpu(), None if labels is None else labels.cpu()),
     )
-    return Loaded(subject, record, images, tuple(zip(subject.ids, contents, strict=True)), weights)
+    return Loaded(subject, record, images, _samples(subject), weights)
+
+
+def _samples(subject: Subject) -> tuple[tuple[str, str], ...]:
+    """Name and content of each sample: all that was given with it, since another class, mask or space gives other scores."""
+    masks = [()] * len(subject) if subject.masks is None else [(mask,) for mask in subject.masks]
+    contents = [
+        _digest(image, target, *mask, purpose=str(subject.space))
+        for image, target, mask in zip(subject.inputs, subject.targets, masks, strict=True)
+    ]
+    return tuple(zip(subject.ids, contents, strict=True))
+
+
+def _digest(*tensors: Tensor, purpose: str = "") -> str:
+    found = hashlib.sha256(purpose.encode())
+    for tensor in tensors:
+        values = tensor.float() if tensor.is_floating_point() else tensor
+        found.update(f"{tuple(tensor.shape)}".encode() + values.cpu().numpy().tobytes())
+    return found.hexdigest()
 
 
 def pictures(inputs: Float[Tensor, "n c h w"], space: Space) -> UInt8[np.ndarray, "n 3 h w"]:

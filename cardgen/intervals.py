@@ -1,13 +1,15 @@
 """Intervals: bootstrap over samples, over seeds and samples, and Wilson's for shares. Pure numpy."""
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import norm
 
 LEVEL = 0.95
+NORMAL = NormalDist()
 
 
 @lru_cache(maxsize=2)
@@ -34,9 +36,9 @@ class Bootstrap:
             return float(np.quantile(self.resampled, share))
         cubes, squares = ((deviation / largest) ** 3).sum(), ((deviation / largest) ** 2).sum()
         acceleration = float(cubes / (6 * squares**1.5))
-        bias = norm.ppf(below)
-        z = bias + norm.ppf(share)
-        corrected = norm.cdf(bias + z / (1 - acceleration * z)) if acceleration * z < 1 else share
+        bias = NORMAL.inv_cdf(below)
+        z = bias + NORMAL.inv_cdf(share)
+        corrected = NORMAL.cdf(bias + z / (1 - acceleration * z)) if acceleration * z < 1 else share
         return float(np.quantile(self.resampled, corrected))
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
@@ -71,22 +73,23 @@ def standardised(values: Float[np.ndarray, " n"], weights: Float[np.ndarray, "b 
 
     Values must vary. Where e is infinite or undefined, since all values drawn are equal, their spread counts as a millionth of the whole's.
     """
-    n, scale, average = len(values), float(np.abs(values).max()), values.mean()
-    centred, whole = values - average, float(values.std(ddof=1))
-    estimate = float(average) / whole
+    values = values / np.abs(values).max()
+    n, average, whole = len(values), float(values.mean()), float(values.std(ddof=1))
+    centred = values - average
+    squared = centred**2
+    estimate = _effects(centred.mean(keepdims=True), squared.mean(keepdims=True), n, average, whole)
+    resampled = _effects(weights @ centred, weights @ squared, n, average, whole)
+    left = (centred.sum() - centred) / (n - 1), (squared.sum() - squared) / (n - 1)
+    return Bootstrap(float(estimate[0]), resampled, _effects(*left, n - 1, average, whole))
 
-    def effects(
-        means: Float[np.ndarray, " k"], squares: Float[np.ndarray, " k"], drawn: int
-    ) -> Float[np.ndarray, " k"]:
-        spread = np.sqrt(np.maximum(squares - means**2, 0) * drawn / max(drawn - 1, 1))
-        found = settled(means + average, scale) / np.maximum(spread, 1e-6 * whole)
-        return settled(found, max(1.0, abs(estimate)))
 
-    return Bootstrap(
-        float(settled(np.array([estimate]), max(1.0, abs(estimate)))[0]),
-        effects(weights @ centred, weights @ centred**2, n),
-        effects((centred.sum() - centred) / (n - 1), ((centred**2).sum() - centred**2) / (n - 1), n - 1),
-    )
+def _effects(
+    means: Float[np.ndarray, " k"], squares: Float[np.ndarray, " k"], drawn: int, average: float, whole: float
+) -> Float[np.ndarray, " k"]:
+    """Effects of samples of `drawn` values, from the means of value − average and of its square."""
+    spread = np.sqrt(np.maximum(squares - means**2, 0) * drawn / max(drawn - 1, 1))
+    effects = settled(means + average, 1.0) / np.maximum(spread, 1e-6 * whole)
+    return settled(effects, max(1.0, abs(average) / whole))
 
 
 def two_way(
@@ -109,8 +112,8 @@ def wilson(hits: int, n: int, level: float = LEVEL) -> tuple[float, float]:
     """Wilson's score interval of a share."""
     if n == 0:
         return 0.0, 1.0
-    z = float(norm.ppf((1 + level) / 2))
+    z = NORMAL.inv_cdf((1 + level) / 2)
     share = hits / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return max(0.0, centre - half), min(1.0, centre + half)

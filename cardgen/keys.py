@@ -12,6 +12,8 @@ ENGINE = 1
 """Raised when batching, seeding or segments change numbers of every metric."""
 CONTROLS = 1
 """Raised when the noise family changes."""
+PICTURES = 1
+"""Raised when example pictures are drawn differently."""
 SHORT = 12
 
 

@@ -50,15 +50,19 @@ def make_overview(evidence: Evidence, table: pd.DataFrame) -> Overview:
     """The overview; `table` is `aggregator.verdicts(evidence.records)`."""
     groups: list[tuple[str, tuple[Attribute, ...]]] = [("Methodology", METHODOLOGY)]
     groups += [(ATTRIBUTES[key], (key,)) for key in JUDGED]
-    used = sorted({subject for subjects in evidence.methods.values() for subject in subjects})
     return Overview(
-        subjects=tuple(used),
-        subject_lines=tuple(subject_line(evidence.subjects[subject]) for subject in used),
+        subjects=subjects_used(evidence),
+        subject_lines=tuple(subject_line(subject) for subject in evidence.subjects.values()),
         attributes=tuple(ATTRIBUTES[key] for key in JUDGED),
         by_attribute=tuple(_by_attribute(method, evidence, table) for method in evidence.methods),
         matrices=tuple(_matrix(title, keys, evidence, table) for title, keys in groups),
-        controls=tuple(controls_line(subject, evidence) for subject in used),
+        controls=tuple(controls_line(subject, evidence) for subject in evidence.subjects),
     )
+
+
+def subjects_used(evidence: Evidence) -> tuple[str, ...]:
+    """The subjects that any method was measured on, in the order of every cell's marks."""
+    return tuple(sorted({subject for subjects in evidence.methods.values() for subject in subjects}))
 
 
 def _by_attribute(method: str, evidence: Evidence, table: pd.DataFrame) -> Row:
@@ -74,6 +78,7 @@ def _by_attribute(method: str, evidence: Evidence, table: pd.DataFrame) -> Row:
 
 
 def _matrix(title: str, attributes: tuple[Attribute, ...], evidence: Evidence, table: pd.DataFrame) -> Matrix:
+    used = subjects_used(evidence)
     known = [key for key, metric in evidence.metrics.items() if metric.attribute in attributes]
     run = set(table["metric"])
     columns = [key for key in known if key in run]
@@ -82,10 +87,7 @@ def _matrix(title: str, attributes: tuple[Attribute, ...], evidence: Evidence, t
         Row(
             method,
             _title(method, evidence),
-            tuple(
-                "".join(marks.get((method, key, subject), MARKS["untested"]) for subject in evidence.methods[method])
-                for key in columns
-            ),
+            tuple("".join(marks.get((method, key, subject), MARKS["untested"]) for subject in used) for key in columns),
         )
         for method in evidence.methods
     ]

@@ -45,7 +45,15 @@ class Plan:
 
 
 def make_plan(config: RunConfig, loaded: Loaded) -> Plan:
-    """All jobs of a run."""
+    """All jobs of a run.
+
+    Raises:
+        CardgenError: unknown names, or more samples asked for than there are.
+    """
+    if config.n and config.n > len(loaded.subject):
+        raise CardgenError(
+            f"n is {config.n}; expected at most {len(loaded.subject)}, the samples of {loaded.record.title}; choose fewer"
+        )
     budget = BUDGETS[config.budget]
     methods, metrics = chosen_methods(config.methods), chosen_metrics(config.metrics)
     make = _Maker(config, loaded, budget)
@@ -99,6 +107,8 @@ class _Maker:
             dtype=self.loaded.dtype,
             draws=self.budget.draws if metric.entry.rule == "vs_noise" else 0,
         )
+        if self.config.layer and method.entry.access == "features":
+            parts["layer"] = self.config.layer
         return Job(method, method_parameters, metric, metric_parameters, n, parts, self._skip(method, metric))
 
     def _skip(self, method: Method, metric: Metric) -> str:

@@ -4,12 +4,14 @@ import hashlib
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cardgen.errors import CardgenError
 from cardgen.forward import prepared
 from cardgen.records import write_atomic
 from cardgen.timing import synchronise
@@ -38,7 +40,8 @@ def batch_size(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> int:
     known: dict[str, int] = _load(file)
     if key not in known:
         known = {**known, key: _search(model, example)}
-        write_atomic(file, json.dumps(known, sort_keys=True))
+        with suppress(CardgenError):  # a home that cannot be written costs a search a run, and no run
+            write_atomic(file, json.dumps(known, sort_keys=True))
     return known[key]
 
 

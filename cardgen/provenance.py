@@ -5,10 +5,9 @@ import subprocess
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
-
-from cardgen.records import Provenance
 
 PACKAGES = ("cardgen", "torch", "captum", "numpy")
 
@@ -43,16 +42,15 @@ def _packages() -> dict[str, str]:
     return found
 
 
-def provenance(device: torch.device, dtype: str, batch: int) -> Provenance:
-    """What may differ between two runs that say the same."""
+def provenance(device: torch.device, dtype: str, batch: int) -> dict[str, Any]:
+    """What may differ between two runs that say the same, as fields of a record's `Provenance`."""
     commit, dirty = _commit()
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
-    return Provenance(
-        commit=commit,
-        dirty=dirty,
-        packages=_packages(),
-        device=name,
-        dtype=dtype,
-        threads=torch.get_num_threads(),
-        batch=batch,
-    )
+    return {
+        "commit": commit,
+        "dirty": dirty,
+        "packages": _packages(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU",
+        "dtype": dtype,
+        "threads": torch.get_num_threads(),
+        "batch": batch,
+    }

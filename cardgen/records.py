@@ -226,12 +226,13 @@ class SubjectRecord(Model):
 
 
 class MethodRecord(Model):
-    """One method on one subject: its own entry, its hyperparameters, and its example picture."""
+    """One method on one subject: its own entry, its hyperparameters, and its example picture, of which `key` is the identity."""
 
     schema_version: Literal[1] = 1
     subject: str
     catalogue: MethodEntry
     parameters: Values = {}
+    key: str = ""
     picture_sha256: str | None = None
     picture_alt: str = ""
     picture_caption: str = ""
@@ -245,15 +246,30 @@ def dumps(record: Model) -> str:
     fields = json.loads(record.model_dump_json(exclude_defaults=True))
     if "schema_version" in type(record).model_fields:
         fields = {"schema_version": SCHEMA, **fields}
-    lines = [
-        f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))}"
-        for name, value in fields.items()
-    ]
+    lines = [f"{json.dumps(name)}: {_compact(value)}" for name, value in fields.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
 def write_atomic(path: Path, data: str | bytes) -> None:
-    """Write beside the target and rename: a reader sees the old file or the new one, never half of one."""
+    """Write beside the target and rename: a reader sees the old file or the new one, never half of one.
+
+    Raises:
+        CardgenError: the folder cannot be written, or the disk is full.
+    """
+    try:
+        _write_atomic(path, data)
+    except OSError as error:
+        raise CardgenError(
+            f"{path}: cannot be written: {error.strerror or error}; expected a folder to write in, with space left; "
+            f"mend that, or choose another folder"
+        ) from None
+
+
+def _write_atomic(path: Path, data: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -3,11 +3,12 @@
 import hashlib
 import time
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,12 +16,12 @@ from cardgen.budgets import RANK
 from cardgen.draws import seed_of
 from cardgen.errors import CardgenError
 from cardgen.forward import counted
-from cardgen.keys import ENGINE, digest, scores_key
+from cardgen.keys import ENGINE, PICTURES, digest, scores_key
 from cardgen.methods import METHODS
 from cardgen.picture import alt_text, example_picture
 from cardgen.plan import Job, Plan
 from cardgen.provenance import provenance
-from cardgen.records import MethodRecord, Record, Rule, save
+from cardgen.records import MethodRecord, Provenance, Record, Rule, save, significant
 from cardgen.scores import Scores
 from cardgen.store import Store
 from cardgen.study import Segment, Study, StudyKey
@@ -30,6 +31,10 @@ from cardgen.verdicts import RULES, Control, Controls, Decision
 
 SAMPLES_SHOWN = 6
 MESSAGE = 400
+TOLD = ("engine", "method", "method_parameters", "metric", "metric_parameters")
+"""Parts of the key that a record says in other fields."""
+State = Literal["missing", "current", "kept"]
+"""Of a job's record: to be made, there already, or resting on a larger budget."""
 
 
 @runtime_checkable
@@ -78,8 +83,10 @@ class Runner:
 
     def run(self) -> Outcome:
         """Measure what is missing, controls first, and write records, pictures and subject.json."""
-        outcome = Outcome()
-        todo = [job for job in self.plan.jobs if self._needed(job, outcome)]
+        states = {job: self.state(job) for job in self.plan.jobs}
+        found = list(states.values())
+        outcome = Outcome(current=found.count("current"), kept=found.count("kept"))
+        todo = [job for job, state in states.items() if state == "missing"]
         families = [job for job in self._family_jobs(todo) if self._stored(job) is None]
         self.progress.begin(len(todo) + len(families), sum(job.passes for job in [*families, *todo] if not job.skip))
         self.store.save_subject(self.loaded.record)
@@ -88,20 +95,23 @@ class Runner:
                 self.progress.start(job)
                 self._family_scores(job)
                 self.progress.done(job, None)
-            for _, group in groupby(todo, key=lambda job: job.method.entry.key):
-                self._method(list(group), outcome)
+            for _, group in groupby(states, key=lambda job: job.method.entry.key):
+                self._method({job: states[job] for job in group}, outcome)
         return outcome
 
-    def _method(self, jobs: list[Job], outcome: Outcome) -> None:
+    def _method(self, states: Mapping[Job, State], outcome: Outcome) -> None:
         """All jobs of one method, which share its maps; they are dropped afterwards."""
-        for job in jobs:
+        for job, state in states.items():
+            if state != "missing":
+                continue
             self.progress.start(job)
             record = self._record(job)
             save(record, self._path(job))
             outcome.written.append(record)
             self.progress.done(job, record)
-        if not jobs[0].method.entry.control and outcome.written[-1].verdict != "error":
-            self._picture(jobs[0])
+        first = next(iter(states))
+        if not first.method.entry.control:
+            self._draw(first, kept="kept" in states.values())
         self._forget()
 
     def _family_scores(self, job: Job) -> None:
@@ -114,21 +124,18 @@ class Runner:
         """Free maps and curves of a method that is done; what belongs to the subject stays."""
         self.loaded.subject.memo.forget(lambda key: not (isinstance(key, Segment) and isinstance(key.key, StudyKey)))
 
-    def _needed(self, job: Job, outcome: Outcome) -> bool:
-        found = self.store.record(self._path(job))
-        if found is None or self.force:
-            return True
-        same = found.key == digest(job.parts) and found.verdict != "error"
-        if same and (found.verdict == "skipped") == bool(job.skip) and self._same_bars(found):
-            outcome.current += 1
-            return False
-        if not same and _larger(found, job, self.plan.budget):
-            outcome.kept += 1
-            return False
-        return True
+    def state(self, job: Job) -> State:
+        """Whether a job's record is to be made."""
+        found = None if self.force else self.store.record(self._path(job))
+        if found is None or found.verdict == "error":
+            return "missing"
+        skip = found.reason if found.verdict == "skipped" else ""
+        if found.key != digest(job.parts):
+            return "kept" if not skip and _larger(found, job, self.plan.budget) else "missing"
+        return "current" if skip == job.skip and self._same_bars(found) else "missing"
 
     def _same_bars(self, found: Record) -> bool:
-        mine = vars(self.thresholds)
+        mine = significant(vars(self.thresholds))
         return all(mine.get(name, value) == value for name, value in found.rule.thresholds.items())
 
     def _family_jobs(self, todo: list[Job]) -> list[Job]:
@@ -153,6 +160,9 @@ class Runner:
     def _filled(self, job: Job, decision: Decision, scores: Scores | None, seconds: float) -> Record:
         subject = self.loaded.subject
         where = provenance(subject.inputs.device, self.loaded.dtype, subject.batch)
+        thresholds = dict(decision.thresholds)
+        if decision.interval is not None:
+            thresholds["resamples"] = self.thresholds.resamples
         return Record(
             subject=self.loaded.record.slug,
             method=job.method.entry.key,
@@ -169,15 +179,15 @@ class Runner:
             controls=dict(decision.controls),
             reported=dict(scores.reported) if scores else {},
             curve=scores.curve if scores else None,
-            rule=Rule(name=job.metric.entry.rule, thresholds=dict(decision.thresholds)),
+            rule=Rule(name=job.metric.entry.rule, thresholds=thresholds),
             parameters={**job.method_parameters, **job.metric_parameters},
             budget=self.plan.budget,
-            versions={"method": job.method.entry.version, "metric": job.metric.entry.version, "engine": ENGINE},
+            versions=_versions(job),
             passes=scores.passes if scores else 0,
             key=digest(job.parts),
-            key_parts=dict(job.parts),
+            key_parts={name: value for name, value in job.parts.items() if name not in TOLD},
             catalogue=job.metric.entry,
-            provenance=where.model_copy(update={"seconds": seconds, "timing": dict(scores.timing) if scores else {}}),
+            provenance=Provenance(**where, seconds=seconds, timing=dict(scores.timing) if scores else {}),
         )
 
     def _stored(self, job: Job) -> Scores | None:
@@ -211,23 +221,41 @@ class Runner:
     def _study(self, job: Job) -> Study:
         return Study(self.loaded.subject, job.n, job.method, job.method_parameters)
 
-    def _picture(self, job: Job) -> None:
-        """The example picture of a method, from the first samples, and method.json."""
-        study = self._study(job).upto(min(SAMPLES_SHOWN, job.n))
-        entry = job.method.entry
-        with study.subject.open():
-            maps = study.maps().float().cpu().numpy()
-        picture = example_picture(self.loaded.images[: study.n], maps, entry.signed)
+    def _draw(self, job: Job, *, kept: bool) -> None:
+        """method.json with the example picture, unless it stands already; a method whose maps cannot be made has no picture."""
+        entry, key = job.method.entry, self._picture_key(job)
+        drawn = self.store.drawn(entry.key)
+        if drawn and not self.force and (kept or drawn == key):
+            return
+        try:
+            picture = self._picture(job)
+        except Exception:
+            picture = b""
+        shown = min(SAMPLES_SHOWN, len(self.loaded.subject))
         self.store.save_method(
             MethodRecord(
                 subject=self.loaded.record.slug,
                 catalogue=entry,
                 parameters=dict(job.method_parameters),
-                picture_sha256=hashlib.sha256(picture).hexdigest(),
-                picture_alt=alt_text(entry.title, study.n, entry.signed),
+                key=key,
+                picture_sha256=hashlib.sha256(picture).hexdigest() if picture else None,
+                picture_alt=alt_text(entry.title, shown, entry.signed) if picture else "",
             ),
             picture,
         )
+
+    def _picture(self, job: Job) -> bytes:
+        """The maps of the first samples."""
+        study = self._study(job).upto(min(SAMPLES_SHOWN, len(self.loaded.subject)))
+        with study.subject.open():
+            maps = study.maps().float().cpu().numpy()
+        return example_picture(self.loaded.images[: study.n], maps, job.method.entry.signed)
+
+    def _picture_key(self, job: Job) -> str:
+        """What the picture depends on: no metric, and no samples but those shown."""
+        other = ("metric", "metric_parameters", "controls", "data", "n")
+        parts = {name: value for name, value in job.parts.items() if name not in other}
+        return digest([PICTURES, parts, self.loaded.samples[:SAMPLES_SHOWN]])
 
     def _path(self, job: Job) -> Path:
         return self.store.path(job.method.entry, job.metric.entry.key)
@@ -235,10 +263,13 @@ class Runner:
 
 def _larger(found: Record, job: Job, budget: str) -> bool:
     """Whether a record of the same question rests on a larger budget."""
-    same = all(
-        found.key_parts.get(part) == job.parts[part] for part in ("weights", "method", "metric", "target", "engine")
-    )
-    return same and RANK.get(found.budget, 0) > RANK[budget]
+    same = all(found.key_parts.get(part) == job.parts[part] for part in ("weights", "target"))
+    its = (RANK.get(found.budget, 0), int(found.key_parts.get("n") or 0))
+    return same and found.versions == _versions(job) and its > (RANK[budget], job.n)
+
+
+def _versions(job: Job) -> dict[str, int]:
+    return {"method": job.method.entry.version, "metric": job.metric.entry.version, "engine": ENGINE}
 
 
 def _reason(error: Exception) -> str:

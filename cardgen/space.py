@@ -77,8 +77,17 @@ def substrate(name: str, inputs: Float[Tensor, "n c h w"], space: Space) -> Floa
 def gaussian_blur(
     images: Float[Tensor, "n c h w"], sigma: float = BLUR_SIGMA, kernel: int = BLUR_KERNEL
 ) -> Float[Tensor, "n c h w"]:
-    """Convolution with a Gaussian of standard deviation `sigma` pixels, cut to `kernel` taps, normalised; mirrored at the border."""
+    """Convolution with a Gaussian of standard deviation `sigma` pixels, cut to `kernel` taps, normalised; mirrored at the border.
+
+    Raises:
+        CardgenError: a side no longer than half the kernel, which cannot be mirrored.
+    """
     channels, pad = images.shape[1], kernel // 2
+    if min(images.shape[2:]) <= pad:
+        raise CardgenError(
+            f"images of {images.shape[2]} × {images.shape[3]} pixels are too small to blur; expected sides of at least {pad + 1}; "
+            f"choose another substrate or baseline"
+        )
     taps = torch.arange(kernel, dtype=images.dtype, device=images.device) - pad
     weights = torch.exp(-(taps**2) / (2 * sigma**2))
     weights = weights / weights.sum()

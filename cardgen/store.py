@@ -1,10 +1,10 @@
 """Where results lie: records beside each other in `evaluations/`, per-sample scores in `.scores/`, named by their content's key."""
 
-import zipfile
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from cardgen.records import CONTROLS, MethodEntry, MethodRecord, Record, SubjectRecord, load, save, write_atomic
+from cardgen.records import CONTROLS, MethodEntry, MethodRecord, Record, SubjectRecord, dumps, load, write_atomic
 from cardgen.scores import Scores
 
 
@@ -33,11 +33,10 @@ class Store:
         return load(Record, path) if path.is_file() else None
 
     def scores(self, key: str) -> Scores | None:
-        """Stored scores, if they are there and whole."""
-        path = self._scores_path(key)
+        """Stored scores, if they are there and whole. Whatever is wrong with the file, they can be measured again."""
         try:
-            return Scores.loads(path.read_bytes())
-        except (FileNotFoundError, zipfile.BadZipFile, KeyError, ValueError, EOFError):
+            return Scores.loads(self._scores_path(key).read_bytes())
+        except Exception:
             return None
 
     def save_scores(self, key: str, scores: Scores) -> None:
@@ -46,15 +45,28 @@ class Store:
 
     def save_subject(self, record: SubjectRecord) -> None:
         """Write subject.json unless it says the same."""
-        path = self.root / "subject.json"
-        if not path.is_file() or load(SubjectRecord, path) != record:
-            save(record, path)
+        _write(self.root / "subject.json", dumps(record).encode())
+
+    def drawn(self, method: str) -> str:
+        """The key of a method's example picture; empty unless method.json and the picture that it names are there and whole."""
+        folder = self.folder(method, control=False)
+        record, picture = folder / "method.json", folder / "example.png"
+        if not record.is_file() or not picture.is_file():
+            return ""
+        found = load(MethodRecord, record)
+        whole = hashlib.sha256(picture.read_bytes()).hexdigest() == found.picture_sha256
+        return found.key if whole else ""
 
     def save_method(self, record: MethodRecord, picture: bytes) -> None:
-        """Write the example picture, then method.json, which holds its digest."""
+        """Write the example picture, if there is one, then method.json, which holds its digest; what says the same is left alone."""
         folder = self.folder(record.catalogue.key, control=False)
-        write_atomic(folder / "example.png", picture)
-        save(record, folder / "method.json")
+        _write(folder / "example.png", picture)
+        _write(folder / "method.json", dumps(record).encode())
 
     def _scores_path(self, key: str) -> Path:
         return self.root / ".scores" / f"{key}.npz"
+
+
+def _write(path: Path, data: bytes) -> None:
+    if data and not (path.is_file() and path.read_bytes() == data):
+        write_atomic(path, data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -44,7 +45,7 @@ def escape(text: str) -> Markdown:
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     line = re.sub(r"@(?=\w)|#(?=\d)", rf"\g<0>{BREAK}", line)
     line = re.sub(r"^(#|\+|-|=|:)", r"\\\1", line)
-    return Markdown(re.sub(r"^(\d+)([.)])", r"\1\\\2", line))
+    return Markdown(re.sub(r"^(\d+)([.)])(?= |$)", r"\1\\\2", line))
 
 
 def finalize(value: object) -> str:
@@ -91,6 +92,7 @@ def front_matter(card: Card) -> Markdown:
     return Markdown(f"---\n{yaml.safe_dump(fields, sort_keys=False)}---")
 
 
+@cache
 def environment(templates: Path) -> jinja2.Environment:
     """Jinja with strict names, our escaper on every value, and the marks."""
     env = jinja2.Environment(

@@ -19,7 +19,7 @@ class Thresholds(BaseModel):
         resamples: of the bootstrap.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     effect: float = Field(default=0.2, ge=0)
     probability: float = Field(default=0.01, ge=0, le=1)
     similar: float = Field(default=0.3, ge=-1, le=1)

@@ -6,6 +6,7 @@ Each rule gives an estimate with its interval, the size of the effect, what the 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -141,7 +142,7 @@ class _Lead:
     def difference(self) -> float:
         return self.boot.estimate
 
-    @property
+    @cached_property
     def interval(self) -> tuple[float, float]:
         return self.boot.interval() if self.standard else (self.difference, self.difference)
 
@@ -178,7 +179,7 @@ def _lead(
     scores: Scores,
     control: Control,
     entry: MetricEntry,
-    weights: Float[np.ndarray, "b n"],
+    weights: Float[np.ndarray, "b k"],
     kept: Bool[np.ndarray, " n"],
 ) -> _Lead:
     sign = -1.0 if entry.direction == "lower" else 1.0
@@ -232,7 +233,7 @@ def randomisation(scores: Scores, controls: Controls, entry: MetricEntry, bars: 
     estimate, gap = float(similarity.mean()), float(own.mean() - similarity.mean())
     low, high = intervals.percentile(resampled)
     gap_low, gap_high = intervals.percentile(gaps)
-    alike = f"the method agrees with itself to {own.mean():.2f}"
+    alike = f"the method agrees with itself to {own.mean():z.2f}"
     verdict: VerdictName = "inconclusive"
     advice = ""
     if low > bars.same:
@@ -270,7 +271,7 @@ def _narrower(n: int, similarity: tuple[float, float], gap: tuple[float, float],
 
 
 def _few(n: int, bars: Thresholds) -> str:
-    return f"{n} samples are too few to judge; at least {bars.samples} are needed."
+    return f"Too few samples to judge: {n}, at least {bars.samples} are needed."
 
 
 def _enough(bars: Thresholds) -> str:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ Tensors = Mapping[str, Tensor]
 @contextmanager
 def changed(model: nn.Module, tensors: Tensors) -> Iterator[None]:
     """Put other values into parameters and buffers named as in `state_dict`; the very same tensors are back afterwards."""
-    current = dict(model.named_parameters()) | dict(model.named_buffers())
+    current = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
     before = {name: current[name].data for name in tensors}
     try:
         for name, value in tensors.items():
@@ -35,9 +36,10 @@ def layers_from_top(model: nn.Module, example: Tensor) -> list[str]:
     """
     names = {module: name for name, module in model.named_modules()}
     called: dict[str, int] = {}
+    clock = count()
 
     def note(module: nn.Module, *_: object) -> None:
-        called[names[module]] = len(called)
+        called[names[module]] = next(clock)
 
     handles = [module.register_forward_hook(note) for module in names]
     try:

@@ -22,7 +22,8 @@ def lively(model, seed=0):
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            for value, low in ((module.running_mean, -0.5), (module.running_var, 0.5), (module.weight.data, 0.5)):
+            centred, positive = (module.running_mean, module.bias.data), (module.running_var, module.weight.data)
+            for value, low in [*((v, -0.5) for v in centred), *((v, 0.5) for v in positive)]:
                 value.copy_(low + torch.rand(value.shape, generator=generator))
     return model.eval()
 

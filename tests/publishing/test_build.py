@@ -235,3 +235,13 @@ def test_the_publishing_half_never_imports_torch(world: World) -> None:
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "9"), done.stderr
+
+
+def test_an_overview_before_any_method_is_measured(tmp_path: Path) -> None:
+    write_subject(tmp_path / "e")
+    write_record(tmp_path / "e", record("deletion", "noise", verdict="fail", p=0.9), control=True)
+    assert build(tmp_path / "e", tmp_path / "cards", catalogue=catalogue()).changed == ("README.md",)
+    text = (tmp_path / "cards" / "README.md").read_text()
+    assert "- digits-cnn: none of 1 noise control over 1 evaluation passed anything, as it must be.\n" in text
+    assert "No method has been measured yet." in text
+    assert "|" not in text

@@ -177,7 +177,7 @@ def test_the_overview_marks_each_subject(evidence: Evidence) -> None:
     assert [column.title for column in matrix.columns] == ["Deletion", "Infidelity", "Insertion", "Sensitivity"]
     assert {row.method: row.cells for row in matrix.rows} == {
         "grad_cam": ("🟢🟨", "➖▫️", "🟥▫️", "🟨▫️"),
-        "rise": ("🟢", "▫️", "▫️", "▫️"),
+        "rise": ("🟢▫️", "▫️▫️", "▫️▫️", "▫️▫️"),
         "vanilla_gradients": ("🟨▫️", "🟥▫️", "🟨▫️", "▫️▫️"),
     }
 

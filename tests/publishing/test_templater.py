@@ -69,6 +69,7 @@ def test_escaped_text_stays_in_its_place(text: str) -> None:
         ("a @ b", "a @ b"),
         ("# big", r"\# big"),
         ("1. one", r"1\. one"),
+        ("0.5 of it", "0.5 of it"),
         ("- item", r"\- item"),
         ("snake_case and _it_", r"snake_case and \_it\_"),
         ("left\u202eright\u200b\x07", "leftright"),

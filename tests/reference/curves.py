@@ -1,5 +1,6 @@
 """Deletion and insertion, Petsiuk et al. 2018, section 4.1: pixel by pixel, step by step."""
 
+import itertools
 import math
 
 import torch
@@ -45,13 +46,14 @@ def blur(image, sigma=5.0, kernel=11):
     taps = [math.exp(-(d**2) / (2 * sigma**2)) for d in range(-radius, radius + 1)]
     total = sum(a * b for a in taps for b in taps)
     mirror = lambda k, size: -k if k < 0 else (2 * (size - 1) - k if k >= size else k)  # noqa: E731
+    pixels = image.double().tolist()
     out = torch.zeros(c, h, w, dtype=torch.float64)
-    for i in range(h):
-        for j in range(w):
-            for a in range(-radius, radius + 1):
-                for b in range(-radius, radius + 1):
-                    weight = taps[a + radius] * taps[b + radius] / total
-                    out[:, i, j] += weight * image[:, mirror(i + a, h), mirror(j + b, w)].double()
+    for channel, i, j in itertools.product(range(c), range(h), range(w)):
+        out[channel, i, j] = sum(
+            taps[a + radius] * taps[b + radius] / total * pixels[channel][mirror(i + a, h)][mirror(j + b, w)]
+            for a in range(-radius, radius + 1)
+            for b in range(-radius, radius + 1)
+        )
     return out
 
 

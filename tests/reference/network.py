@@ -8,6 +8,8 @@ import torch
 
 def exact(model):
     """A float64 copy in evaluation mode."""
+    if all(p.dtype == torch.float64 for p in model.parameters()) and not model.training:
+        return model
     return copy.deepcopy(model).double().eval()
 
 

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 from torch.nn import functional as F
 
+from cardgen.errors import CardgenError
 from cardgen.metrics import metric
 from cardgen.records import Source, Value
 from cardgen.scores import Scores
@@ -28,7 +29,7 @@ REPETITIONS = 5
     ),
     rule="descriptive",
     size="few",
-    passes=lambda n, map_passes, p: map_passes * ((n + 1) * (REPETITIONS + 1) + 6),
+    passes=lambda n, map_passes, p: map_passes * (n * (REPETITIONS + 2) + REPETITIONS + 7),
 )
 def computational_efficiency(study: Study) -> Scores:
     """Samples that pass through the model for one map, counted by a hook; a pass that records gradients counts twice.
@@ -56,10 +57,11 @@ def _at_other_sizes(study: Study) -> dict[str, Value]:
         masks = study.subject.masks
         if masks is not None:
             masks = F.interpolate(masks[:1, None].float(), size=inputs.shape[2:])[:, 0] > 0.5
-        other = replace(study, subject=replace(study.subject, inputs=inputs, masks=masks), n=1)
+        one = replace(study.subject, inputs=inputs, targets=study.subject.targets[:1], ids=study.subject.ids[:1], masks=masks)
+        other = replace(study, subject=one, n=1)
         try:
             seconds = median_seconds(partial(other.explain, slice(0, 1)), inputs.device, 1)
-        except RuntimeError:  # the model takes one size only
+        except (RuntimeError, CardgenError):  # the model takes one size only, or the image is too small to be explained
             continue
         found[f"seconds_{name}_size"] = seconds
     return found

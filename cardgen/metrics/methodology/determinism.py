@@ -5,11 +5,12 @@ from itertools import combinations
 import numpy as np
 import torch
 
+from cardgen.errors import CardgenError
 from cardgen.metrics import metric
 from cardgen.recipes import Reseed
 from cardgen.records import Source
 from cardgen.scores import Scores
-from cardgen.similarity import spearman
+from cardgen.similarity import is_flat, spearman
 from cardgen.study import Study
 
 
@@ -32,6 +33,8 @@ def determinism(study: Study, *, runs: int = 5) -> Scores:
     1 means that all runs rank the pixels alike. Reported: the largest ‖A_i − A_j‖₂ / ‖A_i‖₂ over pairs and samples, and whether all maps
     are identical to the last bit. Every run explains anew, so that non-determinism of the hardware counts too.
     """
+    if runs < 2:
+        raise CardgenError(f"determinism compares runs with each other; expected runs ≥ 2, got {runs}; raise runs")
     everything = slice(0, study.n)
     maps = [study.map_of(study.explain(everything, Reseed(draw))) for draw in range(runs)]
     pairs = list(combinations(maps, 2))
@@ -47,7 +50,7 @@ def determinism(study: Study, *, runs: int = 5) -> Scores:
     return Scores(
         lowest.cpu().numpy(),
         np.ones(study.n, dtype=bool),
-        study.flat(),
+        is_flat(maps[0]).cpu().numpy(),
         reported={
             "runs": runs,
             "identical": identical,

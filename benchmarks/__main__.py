@@ -1,0 +1,37 @@
+"""Run the benchmarks, print their tables, and keep their results."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from benchmarks.efficiency import efficiency
+from benchmarks.host_time import host_time
+from benchmarks.results import FOLDER, save, show
+from cardgen.subjects.loading import choose_device
+
+QUICK = {
+    "efficiency": {"n": 8, "masked": 2, "masks": 64, "rounds": 2, "at_least": 0.05},
+    "host_time": {"n": 4, "rounds": 2},
+}
+BENCHMARKS = {"efficiency": efficiency, "host_time": host_time}
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
+@click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--quick", is_flag=True, help="Tiny sizes, to see that it runs; the numbers mean little.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the JSON; nothing is kept of a quick run without it.")
+def main(names: tuple[str, ...], device: str, quick: bool, out: Path | None) -> None:
+    """Measure cardgen's speed: all benchmarks, or those NAMED."""
+    where, console = choose_device(device), Console()
+    folder = out or (None if quick else FOLDER)
+    for name in names or BENCHMARKS:
+        result = BENCHMARKS[name](where, **(QUICK[name] if quick else {}))
+        show(result, console)
+        if folder:
+            console.print(f"Kept in {save(result, where, folder)}\n", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

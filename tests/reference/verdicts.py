@@ -1,0 +1,134 @@
+"""Decision rules the slow way, from the Decisions of METRICS: lists, loops, one resample after the other.
+
+`counts[r][i]` says how often resample r holds sample i. Bars are those of the rules' defaults. Nothing here is shared with cardgen.
+"""
+
+from math import erf, fsum, isclose, sqrt
+
+EFFECT, PROBABILITY, SIMILAR, SAME, GAP, SAMPLES, FLAT = 0.2, 0.01, 0.3, 0.5, 0.2, 20, 0.1
+
+
+def mean(values):
+    return fsum(values) / len(values)
+
+
+def deviation(values):
+    centre = mean(values)
+    return sqrt(fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
+
+
+def effect(values):
+    return mean(values) / deviation(values)
+
+
+def normal_share(z):
+    return (1 + erf(z / sqrt(2))) / 2
+
+
+def normal_quantile(share):
+    """By bisection of the distribution function."""
+    low, high = -40.0, 40.0
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if normal_share(middle) < share else (low, middle)
+    return (low + high) / 2
+
+
+def quantile(values, share):
+    """Between the two neighbours in order, linearly."""
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    below = min(int(place), len(ordered) - 2)
+    return ordered[below] + (place - below) * (ordered[below + 1] - ordered[below])
+
+
+def resampled(values, statistic, counts):
+    """The statistic of every resample, each written out sample by sample."""
+    found = []
+    for row in counts:
+        sample = []
+        for value, times in zip(values, row, strict=True):
+            sample += [value] * int(times)
+        found.append(statistic(sample))
+    return found
+
+
+def leave_one_out(values, statistic):
+    return [statistic(values[:i] + values[i + 1 :]) for i in range(len(values))]
+
+
+def bca(values, statistic, counts, share):
+    """Efron's bias-corrected and accelerated bound (1987), ties with the estimate counted by half."""
+    estimate, found = statistic(values), resampled(values, statistic, counts)
+    tied = sum(isclose(value, estimate, rel_tol=1e-9, abs_tol=1e-12) for value in found)
+    below = sum(value < estimate and not isclose(value, estimate, rel_tol=1e-9, abs_tol=1e-12) for value in found)
+    below = (below + tied / 2) / len(found)
+    left = leave_one_out(values, statistic)
+    centre = mean(left)
+    cubes, squares = fsum((centre - one) ** 3 for one in left), fsum((centre - one) ** 2 for one in left)
+    if squares == 0 or below in (0, 1):
+        return quantile(found, share)
+    acceleration = cubes / (6 * squares**1.5)
+    bias = normal_quantile(below)
+    z = bias + normal_quantile(share)
+    return quantile(found, normal_share(bias + z / (1 - acceleration * z)))
+
+
+def two_way(table, draw_counts, sample_counts):
+    """Means of the table [draws][n] with its rows and its columns resampled independently."""
+    found = []
+    for rows, columns in zip(draw_counts, sample_counts, strict=True):
+        cells = []
+        for row, times in enumerate(rows):
+            for column, repeats in enumerate(columns):
+                cells += [table[row][column]] * int(times * repeats)
+        found.append(mean(cells))
+    return found
+
+
+def leads(values, valid, flat, draws, direction):
+    """Per sample by how much the method beats the mean of a member's draws; 0 where a flat map has no score, left out if neither."""
+    found = []
+    for i in range(len(values)):
+        if valid[i]:
+            difference = values[i] - mean([draw[i] for draw in draws])
+            found.append(-difference if direction == "lower" else difference)
+        elif flat[i]:
+            found.append(0.0)
+    return found
+
+
+def vs_noise(values, valid, flat, family, counts, direction="higher", probability=False):
+    """("pass" | "fail" | "inconclusive"), from the scores and the family's draws: {member: [draws][n]}."""
+    beaten, hopeless, n = True, False, 0
+    for draws in family.values():
+        d = leads(values, valid, flat, draws, direction)
+        n = len(d)
+        if min(d) == max(d):
+            beaten &= d[0] > 0
+            hopeless |= d[0] <= 0
+        else:
+            beaten &= bca(d, mean, counts, 0.025) > 0 and effect(d) >= EFFECT
+            hopeless |= bca(d, effect, counts, 1 - 0.025 / len(family)) < EFFECT
+        if probability and mean(d) < PROBABILITY:
+            beaten = False
+    flats = sum(flat)
+    if n < SAMPLES:
+        return "inconclusive"
+    if beaten:
+        return "inconclusive" if flats > FLAT * n else "pass"
+    return "fail" if hopeless else "inconclusive"
+
+
+def randomisation(similarity, own, flats, draw_counts, sample_counts):
+    """("pass" | "fail" | "inconclusive"), from similarities [draws][n], similarity to itself [n] and the number of flat maps."""
+    n = len(own)
+    found = two_way(similarity, draw_counts, sample_counts)
+    gaps = [self - other for self, other in zip(resampled(own, mean, sample_counts), found, strict=True)]
+    if n < SAMPLES:
+        return "inconclusive"
+    if quantile(gaps, 0.975) < GAP or quantile(found, 0.025) > SAME:
+        return "fail"
+    if quantile(found, 0.975) < SIMILAR and quantile(gaps, 0.025) > GAP:
+        return "inconclusive" if flats > FLAT * n else "pass"
+    return "inconclusive"

@@ -1,0 +1,10 @@
+"""The command line on a tiny subject, for tests that must end a process: python tests/small_cli.py run --out …"""
+
+import small_runs
+import torch
+
+from cardgen import cli, session
+
+torch.set_num_threads(1)
+session.load_subject = lambda config: small_runs.loaded(batch=config.batch or 16, seed=config.seed, cut=config.n)
+cli.main(prog_name="cardgen")
