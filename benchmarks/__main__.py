@@ -1,27 +1,31 @@
 """Run the benchmarks, print their tables, and keep their results."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
 from benchmarks.efficiency import efficiency
 from benchmarks.host_time import host_time
-from benchmarks.results import FOLDER, save, show
+from benchmarks.results import FOLDER, Result, save, show
 from cardgen.subjects.loading import choose_device
 
-QUICK = {
+QUICK: Mapping[str, Mapping[str, Any]] = {
     "efficiency": {"n": 8, "masked": 2, "masks": 64, "rounds": 2, "at_least": 0.05},
     "host_time": {"n": 4, "rounds": 2},
 }
-BENCHMARKS = {"efficiency": efficiency, "host_time": host_time}
+BENCHMARKS: Mapping[str, Callable[..., Result]] = {"efficiency": efficiency, "host_time": host_time}
 
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
 @click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--quick", is_flag=True, help="Tiny sizes, to see that it runs; the numbers mean little.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the JSON; nothing is kept of a quick run without it.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for the JSON; nothing is kept of a quick run without it."
+)
 def main(names: tuple[str, ...], device: str, quick: bool, out: Path | None) -> None:
     """Measure cardgen's speed: all benchmarks, or those NAMED."""
     where, console = choose_device(device), Console()

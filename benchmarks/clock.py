@@ -1,8 +1,9 @@
 """Rates and times that can be compared: the runs take turns, so that a slow moment of the machine meets all of them."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from cardgen.forward import prepared
 from cardgen.timing import synchronise
+
+K = TypeVar("K", bound=Hashable)
 
 
 def seconds(run: Callable[[], object], device: torch.device) -> float:
@@ -21,11 +24,11 @@ def seconds(run: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def taking_turns(runs: Mapping[str, Callable[[], object]], device: torch.device, rounds: int) -> dict[str, list[float]]:
+def taking_turns(runs: Mapping[K, Callable[[], object]], device: torch.device, rounds: int) -> dict[K, list[float]]:
     """Wall times of each run in each round, after one run of each to warm up."""
     for run in runs.values():
         run()
-    times: dict[str, list[float]] = {name: [] for name in runs}
+    times: dict[K, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
             times[name].append(seconds(run, device))
@@ -71,6 +74,6 @@ def sweep(model: nn.Module, inputs: Tensor, batches: list[int], at_least: float)
     return rates
 
 
-def median(values: list[float]) -> float:
+def median(values: Sequence[float]) -> float:
     """The median."""
     return float(np.median(values))

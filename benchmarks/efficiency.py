@@ -25,7 +25,9 @@ NEAR = 0.85
 """Batch sizes whose first rate is below this share of the best are not tried again."""
 
 
-def efficiency(device: torch.device, *, n: int = 200, masked: int = 32, masks: int = 500, rounds: int = 5, at_least: float = 1.0) -> Result:
+def efficiency(
+    device: torch.device, *, n: int = 200, masked: int = 32, masks: int = 500, rounds: int = 5, at_least: float = 1.0
+) -> Result:
     """Samples forwarded ÷ wall seconds ÷ the bare model's best rate, for deletion, insertion and RISE; the median of the rounds.
 
     Wall time is that of the whole call of `measure` or `explain`, from the user's tensors to the scores, in the batch size that the probe

@@ -76,7 +76,7 @@ def run(config: Path | None, **flags: Any) -> None:
     from cardgen.config import load_config
     from cardgen.session import run_session
 
-    sys.exit(run_session(load_config(config, flags), Console(markup=False, emoji=False)))
+    sys.exit(run_session(load_config(config, flags), Console()))
 
 
 @main.command()
@@ -141,4 +141,4 @@ def schema() -> None:
 
     from cardgen.records import Record
 
-    click.echo(json.dumps(Record.model_json_schema(), indent=1, ensure_ascii=False))
+    click.echo(json.dumps(Record.model_json_schema(mode="serialization"), indent=1, ensure_ascii=False))

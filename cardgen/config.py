@@ -69,7 +69,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise CardgenError(
             f"{file}: expected `key: value` lines, got {type(values).__name__}; see docs/configuration.md"
         )
-    return values
+    return {str(key): value for key, value in values.items()}
 
 
 def _listed(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,11 @@ EVERY = 15.0
 MARKS = {"pass": "🟢", "fail": "🟥", "inconclusive": "🟨", "descriptive": "⚪", "skipped": "➖", "error": "❌"}
 
 
+def say(console: Console, text: str, style: str | None = None) -> None:
+    """One line, word for word: brackets in it are no markup, and it is not broken."""
+    console.print(text, style=style, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
 class Bars:
     """The whole run above, the job at hand below; weighted by the samples to be forwarded."""
 
@@ -51,7 +56,7 @@ class Bars:
         self._progress.update(self._job, completed=max(job.passes, 1))
         self._progress.advance(self._whole, 0 if job.skip else job.passes)
         if record is not None:
-            self._progress.console.print(_line(record), highlight=False, markup=False, emoji=False)
+            say(self._progress.console, _line(record))
 
 
 class Lines:
@@ -67,7 +72,7 @@ class Lines:
         self._passes = passes
         self._start = self._said = time.monotonic()
         if jobs:
-            self._say(f"{jobs} evaluations, about {passes:,} samples to forward")
+            say(self._console, f"{jobs} evaluations, about {passes:,} samples to forward")
 
     def start(self, job: Job) -> None:
         """The job at hand."""
@@ -79,14 +84,12 @@ class Lines:
         """A job's end."""
         self._spent += 0 if job.skip else job.passes
         if record is not None:
-            self._say(_line(record))
-        if time.monotonic() - self._said > EVERY and self._spent:
-            left = (time.monotonic() - self._start) * (self._passes - self._spent) / self._spent
-            self._say(f"… {self._spent / self._passes:.0%} done, about {_duration(left)} left")
-
-    def _say(self, text: str) -> None:
-        self._said = time.monotonic()
-        self._console.print(text, highlight=False, soft_wrap=True, markup=False, emoji=False)
+            say(self._console, _line(record))
+        now = time.monotonic()
+        if now - self._said > EVERY and 0 < self._spent < self._passes:
+            self._said = now
+            left = (now - self._start) * (self._passes - self._spent) / self._spent
+            say(self._console, f"… {self._spent / self._passes:.0%} done, about {_duration(left)} left")
 
 
 @contextmanager

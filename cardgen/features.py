@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cardgen.errors import CardgenError
 from cardgen.forward import target_logits
+from cardgen.registry import unknown
 
 
 def last_features(model: nn.Module, example: Float[Tensor, "n c h w"]) -> str:
@@ -55,7 +56,7 @@ def last_features(model: nn.Module, example: Float[Tensor, "n c h w"]) -> str:
 def _cut(module: nn.Module, kept: list[Tensor]) -> Iterator[None]:
     def hook(_: nn.Module, __: object, output: Tensor) -> Tensor:
         kept.append(output.detach().requires_grad_())
-        return kept[-1]
+        return kept[-1].clone()  # what comes next may work in place
 
     handle = module.register_forward_hook(hook)
     try:
@@ -70,9 +71,20 @@ def features_and_gradients(
     """Feature maps A^k of a layer and ∂s_c/∂A^k, in one forward pass and a backward pass that ends at the layer.
 
     A module that runs several times gives its last feature maps.
+
+    Raises:
+        CardgenError: no such layer, or one whose output is no feature map.
     """
     kept: list[Tensor] = []
-    with torch.enable_grad(), _cut(model.get_submodule(layer), kept):
+    modules = dict(model.named_modules())
+    if layer not in modules:
+        raise CardgenError(f"the model's layers: {unknown('layer', layer, list(modules))}")
+    with torch.enable_grad(), _cut(modules[layer], kept):
         score = target_logits(model, inputs, targets).sum()
+        if not kept or kept[-1].ndim != 4:
+            found = f"an output of shape {tuple(kept[-1].shape)}" if kept else "no output: it is never executed"
+            raise CardgenError(
+                f"layer {layer!r} has {found}; expected feature maps [n, channels, h, w]; name a convolutional layer with layer="
+            )
         (gradients,) = torch.autograd.grad(score, kept[-1])
     return kept[-1].detach(), gradients

@@ -186,7 +186,9 @@ class Study:
     def identity(self) -> Hashable:
         """What the method's maps depend on beside the subject and a recipe."""
         if self.method is None:
-            return "given"
+            # the memo keeps the maps alive, so that their id stays theirs alone
+            self.subject.memo.get(("given", id(self.given)), lambda: self.given)
+            return ("given", id(self.given))
         return (self.method.entry.key, tuple(sorted(self.parameters.items())))
 
     def explain(self, part: slice, recipe: Recipe = ORIGINAL) -> Float[Tensor, "m _ h w"]:

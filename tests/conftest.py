@@ -28,3 +28,13 @@ def tiny():
     import small_models
 
     return small_models.tiny_subject()
+
+
+@pytest.fixture
+def as_users_run():
+    """Without the shape checks of the tests, so that cardgen's own messages come through."""
+    from jaxtyping import config
+
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)

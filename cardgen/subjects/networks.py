@@ -35,8 +35,8 @@ class SmallCNN(nn.Module):
                 layer2=_block(16, 48, kernel=3, stride=2),
                 layer3=_block(48, 48, kernel=3, stride=1),
                 layer4=_block(48, 64, kernel=3, stride=2),
-                layer5=_block(64, 96, kernel=3, stride=1),
-                layer6=_block(96, 96, kernel=3, stride=1),
+                layer5=_block(64, 64, kernel=3, stride=1),
+                layer6=_block(64, 96, kernel=3, stride=1),
             )
         )
         self.pool = nn.AdaptiveAvgPool2d(1)

@@ -38,8 +38,8 @@ def test_fifty_nodes_come_near_the_integral(tiny):
     image = tiny.inputs[1]
     integral = reference.path_integral(tiny.model, image, 1, torch.zeros_like(image))
     assert (found - integral).norm() < 0.02 * integral.norm()
-    riemann = reference.integrated_gradients(tiny.model, image, 1, torch.zeros_like(image), steps=2)
-    assert (riemann - integral).norm() > 0.05 * integral.norm(), "two nodes would do: the comparison says nothing"
+    coarse = reference.integrated_gradients(tiny.model, image, 1, torch.zeros_like(image), steps=2)
+    assert (coarse - integral).norm() > 0.03 * integral.norm(), "two nodes would do: the comparison says nothing"
 
 
 def test_by_hand():
@@ -62,7 +62,7 @@ def test_complete(tiny):
             rows = torch.arange(7)
             clean = small.model(small.inputs)[rows, small.targets]
             base = small.model(torch.zeros_like(small.inputs))[rows, small.targets]
-        assert ((total - (clean - base)).abs() < 0.02 * (clean - base).abs() + 1e-3).all()
+        assert ((total - (clean - base)).abs() < 0.01 * (clean - base).abs() + 5e-3).all()
 
 
 MUTATIONS = {

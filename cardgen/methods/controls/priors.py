@@ -15,8 +15,8 @@ def centred_gaussian(
 ) -> Float[Tensor, "n 1 h w"]:
     """exp(−r²/2σ²) around the image's centre, σ a quarter of each side: photographers centre their subjects."""
     h, w = inputs.shape[2:]
-    rows = torch.linspace(-2, 2, h, device=inputs.device)[:, None]
-    columns = torch.linspace(-2, 2, w, device=inputs.device)[None, :]
+    rows = ((torch.arange(h, device=inputs.device) - (h - 1) / 2) / (h / 4))[:, None]
+    columns = ((torch.arange(w, device=inputs.device) - (w - 1) / 2) / (w / 4))[None, :]
     return torch.exp(-(rows**2 + columns**2) / 2).expand(len(inputs), 1, h, w)
 
 

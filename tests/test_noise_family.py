@@ -1,0 +1,93 @@
+"""Verdicts on maps whose worth is known, on the embedded subject: noise passes nothing, the planted truth what it should."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cardgen.config import RunConfig
+from cardgen.methods import METHODS
+from cardgen.metrics import METRICS
+from cardgen.study import Study
+from cardgen.subjects.loading import load_subject
+from cardgen.subjects.networks import WEIGHTS
+from cardgen.thresholds import DEFAULTS
+from cardgen.verdicts import RULES, Control
+
+N = 40
+MEMBERS = ("noise", "noise_4", "noise_7", "noise_14")
+JUDGED = ("deletion", "insertion", "pointing_game", "model_weight_randomization", "cascading_randomization")
+AGAINST_NOISE = JUDGED[:3]
+CHEAP = {"steps": 25, "reinitialisations": 3, "depths": 2, "curve_samples": 8}
+HELD_OUT = 100  # draws that no control uses
+
+pytestmark = pytest.mark.skipif(
+    not (WEIGHTS / "digit-cnn.safetensors").exists(), reason="the embedded subject's weights are not there yet"
+)
+
+
+@pytest.fixture(scope="module")
+def subject():
+    return replace(load_subject(RunConfig(n=N)).subject, batch=64)
+
+
+def scores(subject, key, method, **parameters):
+    metric, chosen = METRICS[key], METHODS[method]
+    few = {k: v for k, v in CHEAP.items() if k in metric.defaults}
+    return metric.measure(Study(subject, N, chosen, chosen.parameters(parameters)), metric.parameters(few))
+
+
+@pytest.fixture(scope="module")
+def controls(subject):
+    """For each metric that compares with noise, the scores of every member's draws."""
+
+    def control(key, member):
+        draws = [scores(subject, key, member, draw=draw) for draw in range(2)]
+        return Control(METHODS[member].entry.title, "noise", np.stack([d.values for d in draws]), np.stack([d.valid for d in draws]))
+
+    return {key: {member: control(key, member) for member in MEMBERS} for key in AGAINST_NOISE}
+
+
+def verdict(subject, controls, key, method, **parameters):
+    entry = METRICS[key].entry
+    found = scores(subject, key, method, **parameters)
+    return RULES[entry.rule](found, controls.get(key, {}), entry, DEFAULTS, 0).verdict
+
+
+def test_these_are_all_metrics_that_are_judged():
+    assert {key for key in METRICS if METRICS[key].entry.rule != "descriptive"} == set(JUDGED)
+
+
+def test_these_are_all_members_of_the_family():
+    assert {key for key in METHODS if METHODS[key].entry.control == "noise"} == set(MEMBERS)
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+@pytest.mark.parametrize("key", JUDGED)
+def test_no_held_out_noise_passes(subject, controls, key, member):
+    assert verdict(subject, controls, key, member, draw=HELD_OUT) != "pass"
+
+
+@pytest.mark.parametrize("key", AGAINST_NOISE)
+def test_the_planted_truth_passes_where_the_truth_is_asked_for(subject, controls, key):
+    assert verdict(subject, controls, key, "planted_truth") == "pass"
+
+
+@pytest.mark.parametrize("key", ["model_weight_randomization", "cascading_randomization"])
+def test_the_planted_truth_fails_model_sensitivity(subject, controls, key):
+    assert verdict(subject, controls, key, "planted_truth") == "fail"
+
+
+@pytest.mark.parametrize("key", ["model_weight_randomization", "cascading_randomization"])
+def test_gradients_pass_model_sensitivity(subject, controls, key):
+    """Else a rule that fails everything would go unseen."""
+    assert verdict(subject, controls, key, "vanilla_gradients") == "pass"
+
+
+@pytest.mark.parametrize("key", AGAINST_NOISE)
+def test_the_inverted_truth_does_not_pass(subject, controls, key):
+    metric = METRICS[key]
+    few = {k: v for k, v in CHEAP.items() if k in metric.defaults}
+    maps = -subject.masks[:N].float()
+    found = metric.measure(Study(subject, N, given=maps), metric.parameters(few))
+    assert RULES[metric.entry.rule](found, controls[key], metric.entry, DEFAULTS, 0).verdict == "fail"
