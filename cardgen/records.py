@@ -21,6 +21,7 @@ from cardgen.errors import CardgenError
 
 SCHEMA = 1
 DIGITS = 4
+FEWER_DIGITS = 3
 CONTROLS = "controls"
 
 VerdictName = Literal["pass", "fail", "inconclusive", "descriptive", "skipped", "error"]
@@ -40,25 +41,31 @@ Direction = Literal["higher", "lower", "none"]
 Access = Literal["none", "outputs", "gradients", "features", "internals"]
 
 
-def significant(value: Any) -> Any:
-    """Round floats, also nested ones, to four significant digits; refuse NaN and infinities."""
+def significant(value: Any, digits: int = DIGITS) -> Any:
+    """Round floats, also nested ones, to significant digits, four by default; refuse NaN and infinities."""
     if isinstance(value, bool) or value is None or isinstance(value, str | int):
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"expected a finite number, got {value}")
-        return float(f"{value:.{DIGITS}g}")
+        return float(f"{value:.{digits}g}")
     if isinstance(value, dict):
-        return {key: significant(item) for key, item in value.items()}
+        return {key: significant(item, digits) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [significant(item) for item in value]
+        return [significant(item, digits) for item in value]
     return value
+
+
+def _short(value: Any) -> Any:
+    return significant(value, FEWER_DIGITS)
 
 
 Number = Annotated[float, BeforeValidator(significant)]
 Value = bool | int | float | str | None
 Values = Annotated[dict[str, Value], BeforeValidator(significant)]
 Numbers = Annotated[dict[str, float], BeforeValidator(significant)]
+ShortNumber = Annotated[float, BeforeValidator(_short)]
+ShortNumbers = Annotated[list[float], BeforeValidator(_short)]
 Interval = Annotated[tuple[float, float], BeforeValidator(significant)]
 
 
@@ -117,14 +124,14 @@ class Rule(Model):
 class Comparison(Model):
     """A control beside the method: its own mean score, and by how much the method beats it (positive is better).
 
-    Stored as a list, in the order of the fields, so that a record stays small.
+    Stored as a list, in the order of the fields and with three significant digits, so that a record stays small.
     """
 
     kind: Literal["noise", "prior"]
-    estimate: Number
-    difference: Number
-    interval: Interval
-    effect: Number | None = None
+    estimate: ShortNumber
+    difference: ShortNumber
+    interval: Annotated[tuple[float, float], BeforeValidator(_short)]
+    effect: ShortNumber | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -144,8 +151,8 @@ class Curve(Model):
 
     x_label: str
     y_label: str
-    y: Annotated[list[float], BeforeValidator(significant)] = Field(max_length=64)
-    x: Annotated[list[float] | None, BeforeValidator(significant)] = Field(default=None, max_length=64)
+    y: ShortNumbers = Field(max_length=64)
+    x: ShortNumbers | None = Field(default=None, max_length=64)
 
 
 class Provenance(Model):
