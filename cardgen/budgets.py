@@ -24,10 +24,10 @@ BUDGETS: Mapping[str, Budget] = {
         {"maps": 64, "again": 40, "few": 8}, 3, {"reinitialisations": 3, "curve_samples": 8}, {"n_masks": 500}
     ),
     "standard": Budget(
-        {"maps": 200, "again": 100, "few": 16}, 5, {"reinitialisations": 5, "curve_samples": 16}, {"n_masks": 2000}
+        {"maps": 200, "again": 100, "few": 16}, 5, {"reinitialisations": 5, "curve_samples": 8}, {"n_masks": 2000}
     ),
     "full": Budget(
-        {"maps": 500, "again": 200, "few": 32}, 5, {"reinitialisations": 5, "curve_samples": 32}, {"n_masks": 4000}
+        {"maps": 500, "again": 200, "few": 32}, 5, {"reinitialisations": 5, "curve_samples": 16}, {"n_masks": 4000}
     ),
 }
 RANK = {name: rank for rank, name in enumerate(BUDGETS)}

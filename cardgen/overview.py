@@ -10,7 +10,7 @@ from cardgen.aggregator import rows, verdicts
 from cardgen.card import subject_line
 from cardgen.evidence import Evidence, Known
 from cardgen.records import Attribute
-from cardgen.words import ATTRIBUTES, JUDGED, MARKS, METHODOLOGY, listing, plural, tally
+from cardgen.words import ATTRIBUTES, JUDGED, MARKS, METHODOLOGY, listing, plural
 
 SHOWN = ("pass", "fail", "inconclusive")
 
@@ -103,6 +103,9 @@ def _title(method: str, evidence: Evidence) -> str:
     return next(iter(evidence.methods[method].values())).catalogue.title
 
 
+TRUTH = {"pass": "passes", "fail": "fails", "inconclusive": "is not decided on", "skipped": "is skipped in", "error": "stops in"}
+
+
 def controls_line(subject: str, evidence: Evidence) -> str:
     """What the controls did on a subject: no noise control may pass anything, the planted truth should."""
     records = [record for record in evidence.control_records if record.subject == subject]
@@ -133,5 +136,6 @@ def _noise(table: pd.DataFrame) -> str:
 def _truth(table: pd.DataFrame) -> str:
     if table.empty:
         return ""
-    counts = {str(key): int(count) for key, count in table["final"].value_counts().items()}
-    return f"The planted truth: {tally(counts)}."
+    by_verdict = {str(verdict): sorted(rows["title"]) for verdict, rows in table.groupby("final")}
+    parts = [f"{TRUTH[verdict]} {listing(by_verdict[verdict])}" for verdict in TRUTH if verdict in by_verdict]
+    return f"The planted truth {'; '.join(parts)}. It knows nothing of the model, so it must fail what asks for model sensitivity."

@@ -34,8 +34,7 @@ def takes_maps(key):
     try:
         run(key, small, maps=small.maps)
     except CardgenError as error:
-        assert "it got maps= only; pass method= instead" in str(error)
-        return False
+        return "it got maps= only; pass method= instead" not in str(error)
     return True
 
 
@@ -174,12 +173,12 @@ class TestEach:
 @pytest.mark.usefixtures("as_users_run")
 class TestMessages:
     def test_unknown_metric(self):
-        with pytest.raises(CardgenError, match="^no metric is called 'delition'; did you mean deletion.*[?]$"):
+        with pytest.raises(CardgenError, match=r"^no metric is called 'delition'; did you mean deletion.*[?]$"):
             measure("delition", *tiny_subject().call, method="noise")
 
     @pytest.mark.parametrize("given", [{}, {"method": "noise", "maps": torch.rand(7, 12, 10)}])
     def test_maps_or_method(self, given):
-        with pytest.raises(CardgenError, match="^measure needs maps= or method=, one of the two"):
+        with pytest.raises(CardgenError, match=r"^measure needs maps= or method=, one of the two"):
             measure("deletion", *tiny_subject().call, **given)
 
     def test_shape_of_maps(self):
@@ -191,5 +190,5 @@ class TestMessages:
     def test_maps_that_are_not_finite(self, value):
         maps = torch.rand(7, 12, 10)
         maps[3, 2, 1] = value
-        with pytest.raises(CardgenError, match="^maps hold NaN or infinities"):
+        with pytest.raises(CardgenError, match=r"^maps hold NaN or infinities"):
             measure("sparsity", *tiny_subject().call, maps=maps)

@@ -81,7 +81,10 @@ def test_nothing_moves_without_a_new_version():
 
 
 class TestFindings:
-    NOW = {"methods": {"a": {"version": 1, "numbers": [0.5, 2000.0]}}, "metrics": {"m": {"version": [1, 1], "numbers": [0.1]}}}
+    NOW = {  # noqa: RUF012
+        "methods": {"a": {"version": 1, "numbers": [0.5, 2000.0]}},
+        "metrics": {"m": {"version": [1, 1], "numbers": [0.1]}},
+    }
 
     def changed(self, kind, key, **entry):
         return {**self.NOW, kind: {**self.NOW[kind], key: {**self.NOW[kind].get(key, {}), **entry}}}
@@ -89,7 +92,10 @@ class TestFindings:
     def test_equal(self):
         assert findings(self.NOW, self.NOW) == []
 
-    @pytest.mark.parametrize(("numbers", "seen"), [([0.5005, 2001.9], False), ([0.502, 2000.0], True), ([0.5, 2003.0], True), ([0.5], True)])
+    @pytest.mark.parametrize(
+        ("numbers", "seen"),
+        [([0.5005, 2001.9], False), ([0.502, 2000.0], True), ([0.5, 2003.0], True), ([0.5], True)],
+    )
     def test_tolerance(self, numbers, seen):
         expected = ["methods a: numbers moved at version 1; raise the version, or mend the code"] if seen else []
         assert findings(self.changed("methods", "a", numbers=numbers), self.NOW) == expected

@@ -47,19 +47,15 @@ def test_the_guard_bites():
 
 @pytest.fixture(scope="module")
 def imported():
-    """What each module of the publishing half says when it is imported alone, in one process a module."""
+    """What each module of the publishing half says when it is imported."""
     code = """
-import importlib, os
+import importlib
 for name in sys.argv[1:]:
-    child = os.fork()
-    if not child:
-        try:
-            importlib.import_module(name)
-            os.write(1, f"{name} well\\n".encode())
-        except BaseException as error:
-            os.write(1, f"{name} {type(error).__name__}: {error}\\n".encode())
-        os._exit(0)
-    os.waitpid(child, 0)
+    try:
+        importlib.import_module(name)
+        print(name, "well")
+    except Exception as error:
+        print(name, f"{type(error).__name__}: {error}")
 """
     found = without_torch(code, "cardgen", "cardgen.cli", *PUBLISHING)
     assert found.returncode == 0, found.stderr

@@ -5,7 +5,17 @@ import copy
 import pytest
 import torch
 from reference import methods as reference
-from small_models import SHARPNESS, Pooled, Residual, every_batch_and_order, lively, seeded, small_subject, untouched, vgg
+from small_models import (
+    SHARPNESS,
+    Pooled,
+    Residual,
+    every_batch_and_order,
+    lively,
+    seeded,
+    small_subject,
+    untouched,
+    vgg,
+)
 from torch import nn
 
 from cardgen import explain

@@ -22,7 +22,10 @@ def scripted(small, runs):
         seeds.append(context.seed)
         return next(calls)[:, None]
 
-    entry = MethodEntry(key="scripted", title="Scripted", source=Source(paper="", url=""), access="none", reduction="sum", signed=False, random=True)
+    source = Source(paper="", url="")
+    entry = MethodEntry(
+        key="scripted", title="Scripted", source=source, access="none", reduction="sum", signed=False, random=True
+    )
     ids = tuple(map(str, range(len(small.inputs))))
     subject = Subject(small.model, small.inputs, small.targets, ids, batch=100)
     study = Study(subject, len(subject), Method(entry, method, lambda p: 0))

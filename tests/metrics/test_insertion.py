@@ -99,4 +99,11 @@ def test_insertion_is_deletion_of_the_other_order(tiny):
 
 def test_images_too_small_for_the_blur_are_refused():
     with pytest.raises(CardgenError, match="blur"):
-        measure("insertion", Share(torch.full((1, 5, 5), 0.04)), torch.rand(1, 1, 5, 5), torch.tensor([0]), maps=torch.rand(1, 5, 5), steps=5)
+        measure(
+            "insertion",
+            Share(torch.full((1, 5, 5), 0.04)),
+            torch.rand(1, 1, 5, 5),
+            torch.tensor([0]),
+            maps=torch.rand(1, 5, 5),
+            steps=5,
+        )

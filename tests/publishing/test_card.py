@@ -182,9 +182,15 @@ def test_the_overview_marks_each_subject(evidence: Evidence) -> None:
     }
 
 
+TRUTH = (
+    "The planted truth passes Deletion and Insertion. "
+    "It knows nothing of the model, so it must fail what asks for model sensitivity."
+)
+
+
 def test_what_the_controls_did(evidence: Evidence) -> None:
     assert controls_line("digits-cnn", evidence) == (
-        "digits-cnn: none of 2 noise controls over 2 evaluations passed anything, as it must be. The planted truth: 2 pass."
+        f"digits-cnn: none of 2 noise controls over 2 evaluations passed anything, as it must be. {TRUTH}"
     )
     assert controls_line("resnet-photos", evidence) == "resnet-photos: no controls measured."
 
@@ -197,7 +203,7 @@ def test_a_noise_control_that_passes_is_called_out(evidence: Evidence) -> None:
     broken = Evidence(**{**vars(evidence), "control_records": (*others, passing)})
     assert controls_line("digits-cnn", broken) == (
         "digits-cnn: of 2 noise controls over 2 evaluations, 1 passed something, which must not be: noise_7 passes Deletion. "
-        "The planted truth: 2 pass."
+        + TRUTH
     )
 
 
