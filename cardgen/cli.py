@@ -31,7 +31,9 @@ class Group(click.Group):
         except ModuleNotFoundError as error:
             if error.name != "torch":
                 raise
-            click.secho("error: torch is not installed, and measuring needs it; run `pip install cardgen`", fg="red", err=True)
+            click.secho(
+                "error: torch is not installed, and measuring needs it; run `pip install cardgen`", fg="red", err=True
+            )
             sys.exit(UNFIT)
         except KeyboardInterrupt:
             click.echo("\nStopped. Every finished evaluation is stored; the same command goes on from there.", err=True)
@@ -44,7 +46,9 @@ def main() -> None:
     """Saliency cards from measurements."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # where an encoding lacks a sign, a question mark stands, and the run goes on
+            stream.reconfigure(
+                errors="replace"
+            )  # where an encoding lacks a sign, a question mark stands, and the run goes on
 
 
 def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -56,7 +60,9 @@ def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[st
 @click.option("--data", help="The data to explain it on (default digits-on-scenes).")
 @click.option("--methods", callback=_names, help="Methods, with commas; `core` (default) or `all`.")
 @click.option("--metrics", callback=_names, help="Metrics, with commas; `all` by default.")
-@click.option("--budget", type=click.Choice(["quick", "standard", "full"]), help="Sample and draw counts (default quick).")
+@click.option(
+    "--budget", type=click.Choice(["quick", "standard", "full"]), help="Sample and draw counts (default quick)."
+)
 @click.option("--target", help="The class explained: predicted (default), label, or a class number.")
 @click.option("--n", type=int, help="Samples for every metric, in place of the budget's.")
 @click.option("--device", help="auto (default), cpu, cuda, cuda:N.")
@@ -65,7 +71,12 @@ def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[st
 @click.option("--seed", type=int, help="Of all random draws (default 0).")
 @click.option("--out", type=FOLDER, help="Folder that takes evaluations/ and cards/ (default here).")
 @click.option("--config", type=FILE, help="Settings; cardgen.yaml here, if there is one, by default.")
-@click.option("--force", is_flag=True, default=None, help="Measure again what is there, and let smaller budgets replace larger ones.")
+@click.option(
+    "--force",
+    is_flag=True,
+    default=None,
+    help="Measure again what is there, and let smaller budgets replace larger ones.",
+)
 @click.option("--force-unhealthy", is_flag=True, default=None, help="Give verdicts on a model at chance level.")
 @click.option("--dry-run", is_flag=True, default=None, help="Say what would be measured, and stop.")
 def run(config: Path | None, **flags: Any) -> None:

@@ -29,6 +29,4 @@ def differences(before: Path, after: Path) -> tuple[int, list[Difference]]:
 
 
 def _verdicts(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder).with_suffix("")): load(Record, path).verdict for path in record_paths(folder)
-    }
+    return {str(path.relative_to(folder).with_suffix("")): load(Record, path).verdict for path in record_paths(folder)}

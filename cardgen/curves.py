@@ -41,9 +41,11 @@ def curve(study: Study, steps: int, background: str, *, insert: bool) -> Float[T
         of_pixel = of_pixel.view(len(inputs), 1, 1, *inputs.shape[2:])
         ks = torch.arange(1, steps, dtype=torch.int16, device=order.device).view(-1, 1, 1, 1)
         old, new = (bare, inputs) if insert else (inputs, bare)
+        shown = inputs.new_empty(min(subject.batch, steps - 1), 1, *inputs.shape[2:])
 
         def write(i: int, first: int, last: int, out: Tensor) -> None:
-            torch.where(of_pixel[i] <= ks[first:last], new[i], old[i], out=out)
+            # lerp by 0 or 1 is exact, and on CPUs twice as fast as where
+            torch.lerp(old[i], new[i], torch.le(of_pixel[i], ks[first:last], out=shown[: last - first]), out=out)
 
         inner = variant_probabilities(subject.model, inputs, targets, steps - 1, write, subject.batch)
         ends = [subject.clean(part.stop)[part, None], subject.removed(background, part.stop)[part, None]]

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 EVERY = 15.0
 """Seconds between plain lines that only say how far a run is."""
+SHARE = 0.02
+"""Share of a run that must be done before its end is foretold."""
+OVERHEAD = 1000
+"""What a job takes beside its forward passes, in samples forwarded."""
 MARKS = {"pass": "🟢", "fail": "🟥", "inconclusive": "🟨", "descriptive": "⚪", "skipped": "➖", "error": "❌"}
 
 
@@ -35,26 +39,27 @@ class Bars:
         )  # fmt: skip
         self._whole = self._progress.add_task("all", total=None)
         self._job = self._progress.add_task("", total=None)
-        self._ahead = 0
+        self._done = 0
 
     def begin(self, jobs: int, passes: int) -> None:
         """The run's size."""
-        self._progress.update(self._whole, total=max(passes, 1), description=f"{jobs} evaluations")
+        self._progress.update(self._whole, total=max(passes + jobs * OVERHEAD, 1), description=f"{jobs} evaluations")
 
     def start(self, job: Job) -> None:
         """The job at hand."""
-        self._ahead = 0
         self._progress.reset(self._job, total=max(job.passes, 1), description=_name(job))
 
     def advance(self, samples: int) -> None:
         """Samples forwarded."""
-        self._ahead += samples
         self._progress.advance(self._job, samples)
+        task = self._progress.tasks[self._job]
+        self._progress.update(self._whole, completed=self._done + min(task.completed, task.total or 0))
 
     def done(self, job: Job, record: Record | None) -> None:
         """A job's end; what it shared with others counts as done as well."""
+        self._done += _work(job)
         self._progress.update(self._job, completed=max(job.passes, 1))
-        self._progress.advance(self._whole, 0 if job.skip else job.passes)
+        self._progress.update(self._whole, completed=self._done)
         if record is not None:
             say(self._progress.console, _line(record))
 
@@ -64,32 +69,43 @@ class Lines:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._passes = self._spent = 0
+        self._total = self._done = self._most = self._ahead = 0
         self._start = self._said = time.monotonic()
 
     def begin(self, jobs: int, passes: int) -> None:
         """The run's size."""
-        self._passes = passes
+        self._total = passes + jobs * OVERHEAD
         self._start = self._said = time.monotonic()
         if jobs:
             say(self._console, f"{jobs} evaluations, about {passes:,} samples to forward")
 
     def start(self, job: Job) -> None:
         """The job at hand."""
+        self._most, self._ahead = job.passes, 0
 
     def advance(self, samples: int) -> None:
         """Samples forwarded."""
+        self._ahead = min(self._ahead + samples, self._most)
+        self._say()
 
     def done(self, job: Job, record: Record | None) -> None:
-        """A job's end."""
-        self._spent += 0 if job.skip else job.passes
+        """A job's end; what it shared with others counts as done as well."""
+        self._done, self._ahead = self._done + _work(job), 0
         if record is not None:
             say(self._console, _line(record))
-        now = time.monotonic()
-        if now - self._said > EVERY and 0 < self._spent < self._passes:
+        self._say()
+
+    def _say(self) -> None:
+        now, done = time.monotonic(), self._done + self._ahead
+        if now - self._said > EVERY and SHARE * self._total < done < self._total:
             self._said = now
-            left = (now - self._start) * (self._passes - self._spent) / self._spent
-            say(self._console, f"… {self._spent / self._passes:.0%} done, about {_duration(left)} left")
+            left = (now - self._start) * (self._total - done) / done
+            say(self._console, f"… {done / self._total:.0%} done, about {_duration(left)} left")
+
+
+def _work(job: Job) -> int:
+    """A job's weight in the bar of the whole run."""
+    return OVERHEAD + (0 if job.skip else job.passes)
 
 
 @contextmanager

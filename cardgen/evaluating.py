@@ -63,7 +63,9 @@ def evaluate(
         CardgenError: unknown names, shapes that do not fit. What goes wrong inside one metric becomes an `error` record instead.
     """
     subject = replace(make_subject(model, inputs, targets, masks, space, seed, batch, layer), cuts=cuts(None))
-    config = RunConfig(methods=_names(methods), metrics=_names(metrics), budget=budget, seed=seed, batch=batch, layer=layer)
+    config = RunConfig(
+        methods=_names(methods), metrics=_names(metrics), budget=budget, seed=seed, batch=batch, layer=layer
+    )
     loaded = describe(subject, labels, name)
     with tempfile.TemporaryDirectory() as scratch:
         store = Store(Path(out or scratch) / "evaluations", name)
@@ -72,7 +74,8 @@ def evaluate(
         return [
             record
             for job in plan.jobs
-            if not job.method.entry.control and (record := store.record(store.path(job.method.entry, job.metric.entry.key)))
+            if not job.method.entry.control
+            and (record := store.record(store.path(job.method.entry, job.metric.entry.key)))
         ]
 
 
@@ -123,7 +126,9 @@ def pictures(inputs: Float[Tensor, "n c h w"], space: Space) -> UInt8[np.ndarray
     """Inputs as RGB images that people can look at; one channel becomes grey, of more than three the first three are shown."""
     share = (inputs.float() - space.colour("black", inputs).float()) / space.range(inputs).float()
     bytes_ = (share.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
-    found: UInt8[np.ndarray, "n 3 h w"] = (bytes_[:, :3] if inputs.shape[1] >= 3 else bytes_[:, :1].expand(-1, 3, -1, -1)).numpy()
+    found: UInt8[np.ndarray, "n 3 h w"] = (
+        bytes_[:, :3] if inputs.shape[1] >= 3 else bytes_[:, :1].expand(-1, 3, -1, -1)
+    ).numpy()
     return found
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -12,44 +13,56 @@ from cardgen.forward import target_logits
 from cardgen.registry import unknown
 
 
+class _Call(NamedTuple):
+    name: str
+    module: nn.Module
+    shape: tuple[int, ...]
+
+
 def last_features(model: nn.Module, example: Float[Tensor, "n c h w"]) -> str:
     """The module whose output is the last convolutional feature map, after its normalisation and activation.
 
-    It is the last convolution executed whose output has more than one pixel, and then on to the last module after it that keeps the
-    shape (batch norm, ReLU): a VGG's final ReLU before the pool, a ResNet's last block's ReLU.
+    It is the output of the last convolution executed that has more than one pixel, and then of the last module after it, blocks
+    included, of the same size in pixels: a VGG's final ReLU before the pool, a ResNet's last block, a DenseNet's last block with its
+    concatenation.
 
     Raises:
         CardgenError: the model executes no such convolution.
     """
-    calls: list[tuple[str, nn.Module, tuple[int, ...]]] = []
+    calls: list[_Call] = []
     handles = []
     for name, module in model.named_modules():
-        if not any(True for _ in module.children()):
-            handles.append(
-                module.register_forward_hook(
-                    lambda m, _, out, name=name: calls.append((name, m, tuple(getattr(out, "shape", ()))))
-                )
+        handles.append(
+            module.register_forward_hook(
+                lambda m, _, out, name=name: calls.append(_Call(name, m, tuple(getattr(out, "shape", ()))))
             )
+        )
     try:
         with torch.no_grad():
-            model.forward(example)  # not model(example): this pass is no measurement, and hooks that count are not to see it
+            model.forward(
+                example
+            )  # not model(example): this pass is no measurement, and hooks that count are not to see it
     finally:
         for handle in handles:
             handle.remove()
     convolutions = [
         i
-        for i, (_, m, shape) in enumerate(calls)
-        if isinstance(m, nn.Conv2d) and len(shape) == 4 and shape[2] * shape[3] > 1
+        for i, call in enumerate(calls)
+        if isinstance(call.module, nn.Conv2d) and len(call.shape) == 4 and call.shape[2] * call.shape[3] > 1
     ]
     if not convolutions:
         raise CardgenError(
             "the model executes no Conv2d with more than one pixel of output; methods that need features expect a "
             "convolutional network; name a layer whose output is [n, channels, h, w] with layer=, or leave these methods out"
         )
-    chosen = convolutions[-1]
-    while chosen + 1 < len(calls) and calls[chosen + 1][2] == calls[chosen][2]:
-        chosen += 1
-    return calls[chosen][0]
+    size = calls[convolutions[-1]].shape[2:]
+    after = [
+        call for call in calls[convolutions[-1] :] if call.name and len(call.shape) == 4 and call.shape[2:] == size
+    ]
+    chosen = after.pop()
+    while isinstance(chosen.module, nn.Sequential) and after and after[-1].name.startswith(f"{chosen.name}."):
+        chosen = after.pop()  # a Sequential returns what its last module does: name that module
+    return chosen.name
 
 
 @contextmanager

@@ -70,7 +70,22 @@ def target_logits(
     model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"]
 ) -> Float[Tensor, " n"]:
     """s_c(x): each sample's logit of its own target class."""
-    return logits(model, inputs).gather(1, targets[:, None])[:, 0]
+    return with_classes(logits(model, inputs), targets).gather(1, targets[:, None])[:, 0]
+
+
+def with_classes(scores: Float[Tensor, "m k"], targets: Int[Tensor, " n"]) -> Float[Tensor, "m k"]:
+    """The scores, after checking that they have every target's class.
+
+    Raises:
+        CardgenError: they have not.
+    """
+    classes = scores.shape[1]
+    if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < classes:
+        raise CardgenError(
+            f"targets reach from {int(targets.min())} to {int(targets.max())}; expected classes 0 to {classes - 1}, "
+            f"as the model gives {classes} logits; mend the targets"
+        )
+    return scores
 
 
 @torch.no_grad()
@@ -90,8 +105,8 @@ def variant_probabilities(
 ) -> Float[Tensor, "n count"]:
     """f_c of `count` variants of each sample, in batches that run on from one sample to the next, so all but the last are full.
 
-    The variants are written straight into one buffer and only the target's probability is kept, on the device: nothing inside
-    waits for the host.
+    The variants are written straight into one buffer and only the target's probability is kept, on the device: after the first
+    batch nothing waits for the host.
     """
     total = inputs.shape[0] * count
     buffer = torch.empty(min(batch, max(total, 1)), *inputs.shape[1:], dtype=inputs.dtype, device=inputs.device)
@@ -105,6 +120,7 @@ def variant_probabilities(
             last = min(count, first + stop - job)
             write(i, first, last, buffer[job - start : job - start + last - first])
             job += last - first
-        scores = logits(model, buffer[: stop - start]).softmax(1)
+        scores = logits(model, buffer[: stop - start])
+        scores = (scores if start else with_classes(scores, targets)).softmax(1)
         result[start:stop] = scores.gather(1, of_job[start:stop, None])[:, 0]
     return result.view(inputs.shape[0], count)

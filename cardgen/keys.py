@@ -19,7 +19,9 @@ SHORT = 12
 
 def digest(parts: object) -> str:
     """The first 128 bits of the sha256 of a value's canonical JSON."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()[
+        :32
+    ]
 
 
 def key_parts(

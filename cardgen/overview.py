@@ -103,7 +103,13 @@ def _title(method: str, evidence: Evidence) -> str:
     return next(iter(evidence.methods[method].values())).catalogue.title
 
 
-TRUTH = {"pass": "passes", "fail": "fails", "inconclusive": "is not decided on", "skipped": "is skipped in", "error": "stops in"}
+TRUTH = {
+    "pass": "passes",
+    "fail": "fails",
+    "inconclusive": "is not decided on",
+    "skipped": "is skipped in",
+    "error": "stops in",
+}
 
 
 def controls_line(subject: str, evidence: Evidence) -> str:

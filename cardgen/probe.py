@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,14 +18,16 @@ from cardgen.records import write_atomic
 from cardgen.timing import synchronise
 
 LARGEST = 1024
-SECONDS = 0.15
+ROUNDS = 3
+SECONDS = 0.1
+FAR_BELOW = 0.5
 
 
 def batch_size(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> int:
     """The power of two with the highest throughput of forward passes.
 
     The answer is cached for the user (model's shapes, input shape, dtype, device, threads), so that all runs on a machine cut their
-    work alike and give the same bits. The search ends when throughput has fallen twice, or memory has run out.
+    work alike and give the same bits. Sizes whose throughput is far below the best, or that do not fit into memory, end the search.
     """
     parts = [
         type(model).__name__,
@@ -58,18 +61,29 @@ def _load(file: Path) -> dict[str, int]:
 
 
 def _search(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> int:
+    """Every size is timed once a round and its best round counts, so that a moment's load on the machine does not decide."""
     rates: dict[int, float] = {}
-    size, falls = 1, 0
     with prepared(model), torch.no_grad():
-        while size <= LARGEST and falls < 2:
-            try:
-                rates[size] = throughput(model, example, size)
-            except torch.OutOfMemoryError:
-                torch.cuda.empty_cache()
-                break
-            falls = falls + 1 if rates[size] < max(rates.values()) else 0
-            size *= 2
+        for _ in range(ROUNDS):
+            for size, rate in _rates(model, example):
+                rates[size] = max(rate, rates.get(size, 0.0))
     return max(rates, key=lambda tried: rates[tried], default=1)
+
+
+def _rates(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> Iterator[tuple[int, float]]:
+    """Throughput of growing powers of two, until it is far below the best, or memory has run out."""
+    best, size = 0.0, 1
+    while size <= LARGEST:
+        try:
+            rate = throughput(model, example, size)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            return
+        yield size, rate
+        best = max(best, rate)
+        if rate < FAR_BELOW * best:
+            return
+        size *= 2
 
 
 def throughput(model: nn.Module, example: Float[Tensor, "1 c h w"], size: int) -> float:

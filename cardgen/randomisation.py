@@ -76,7 +76,7 @@ def scores(study: Study, draws: int, curve: Curve | None = None) -> Scores:
             "self_reseeded": float(reseeded.mean()),
             "self_jittered": float(jittered.mean()),
             "jitter_refused": int((~accepted).sum()),
-            "between_images": float(between_images(study).mean()),
+            **({"between_images": float(between_images(study).mean())} if study.n > 1 else {}),
         },
         curve=curve,
     )

@@ -43,7 +43,9 @@ def _say_plan(plan: Plan, runner: Runner, console: Console) -> None:
     for job in (job for job, state in states if state == "missing"):
         what = f"skipped: {job.skip}" if job.skip else f"n = {job.n}, about {job.passes:,} samples to forward"
         say(console, f"{job.method.entry.key} · {job.metric.entry.key}: {what}")
-    counts = f"{found.count('missing')} evaluations to do, {found.count('current')} up to date, {found.count('kept')} kept"
+    counts = (
+        f"{found.count('missing')} evaluations to do, {found.count('current')} up to date, {found.count('kept')} kept"
+    )
     say(console, f"{counts}. Nothing was written.")
 
 

@@ -77,7 +77,9 @@ def substrate(name: str, inputs: Float[Tensor, "n c h w"], space: Space) -> Floa
 def gaussian_blur(
     images: Float[Tensor, "n c h w"], sigma: float = BLUR_SIGMA, kernel: int = BLUR_KERNEL
 ) -> Float[Tensor, "n c h w"]:
-    """Convolution with a Gaussian of standard deviation `sigma` pixels, cut to `kernel` taps, normalised; mirrored at the border.
+    """Convolution with a Gaussian of standard deviation `sigma` pixels, cut to `kernel` taps, normalised.
+
+    The image is mirrored about its outermost pixels.
 
     Raises:
         CardgenError: a side no longer than half the kernel, which cannot be mirrored.

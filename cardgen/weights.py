@@ -62,7 +62,8 @@ def reset(model: nn.Module, layer: str, seed: int, draw: int) -> dict[str, Tenso
     """Fresh values for a layer's own parameters and buffers, as its constructor would draw them, from the layer's own seed.
 
     A copy on the CPU is reset, so that values do not depend on the device; torch's global generator is put back. Parameters that
-    `reset_parameters` does not reach (class tokens, layer scales) are drawn anew with the mean and spread they have.
+    `reset_parameters` does not reach (class tokens, layer scales) are drawn anew with the mean and spread they have; those
+    of one value only stay.
     """
     module = copy.deepcopy(model.get_submodule(layer)).cpu()
     own = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))

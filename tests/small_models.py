@@ -107,9 +107,7 @@ def vgg(classes=5):
             ),
             pool=nn.AdaptiveAvgPool2d(2),
             flatten=nn.Flatten(),
-            classifier=nn.Sequential(
-                nn.Linear(32, 16), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(16, classes)
-            ),
+            classifier=nn.Sequential(nn.Linear(32, 16), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(16, classes)),
         )
     )
 

@@ -93,7 +93,9 @@ def test_a_failed_evaluation_ends_in_status_1(here, monkeypatch):
     monkeypatch.setattr(session, "load_subject", lambda config: small_runs.loaded())
     result = cardgen("run", "--methods", "vanilla_gradients")
     assert result.exit_code == 1
-    assert result.stdout.count("ValueError in broken: maps [n, h, w] do not fit [/bold]") == 2  # at once, and at the end
+    assert (
+        result.stdout.count("ValueError in broken: maps [n, h, w] do not fit [/bold]") == 2
+    )  # at once, and at the end
 
 
 def test_ctrl_c_ends_in_status_130_and_says_how_to_go_on(here, monkeypatch):
@@ -114,12 +116,18 @@ def test_ctrl_c_ends_in_status_130_and_says_how_to_go_on(here, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--methods", "vanilla_gradient"], "error: no method is called 'vanilla_gradient'; did you mean vanilla_gradients?"),
+        (
+            ["--methods", "vanilla_gradient"],
+            "error: no method is called 'vanilla_gradient'; did you mean vanilla_gradients?",
+        ),
         (["--metrics", "tod"], "error: no metric is called 'tod'; did you mean told?"),
         (["--n", "1"], "error: n: Input should be greater than or equal to 2; got 1"),
         (["--n", "25"], "error: n is 25; expected at most 24, the samples of tiny-images; choose fewer"),
         (["--n", "few"], "Error: Invalid value for '--n': 'few' is not a valid integer."),
-        (["--budget", "huge"], "Error: Invalid value for '--budget': 'huge' is not one of 'quick', 'standard', 'full'."),
+        (
+            ["--budget", "huge"],
+            "Error: Invalid value for '--budget': 'huge' is not one of 'quick', 'standard', 'full'.",
+        ),
         (["--metods", "x"], "Error: No such option: '--metods'"),
         (["--out", "file"], "Error: Invalid value for '--out': Directory 'file' is a file."),
         (["--out", "file/below"], "error: file/below/evaluations/tiny-images/"),
@@ -166,7 +174,9 @@ def test_a_folder_that_refuses_writes_is_one_clear_line_for_root_too(here):
 
 @pytest.mark.usefixtures("here")
 def test_building_from_nothing_is_one_clear_line():
-    assert refused("build") == "error: evaluations: no such folder; expected a folder of records; run `cardgen run` first"
+    assert (
+        refused("build") == "error: evaluations: no such folder; expected a folder of records; run `cardgen run` first"
+    )
 
 
 @pytest.mark.usefixtures("tiny")

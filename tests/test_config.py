@@ -33,7 +33,9 @@ def test_without_file_and_flags_the_defaults_stand(here):
 
 
 def test_the_file_in_the_working_folder_is_read_and_flags_go_before_it(here):
-    (here / "cardgen.yaml").write_text("seed: 3\nbudget: full\nmethods: rise, grad_cam\nmetrics: [deletion]\nforce: true\n")
+    (here / "cardgen.yaml").write_text(
+        "seed: 3\nbudget: full\nmethods: rise, grad_cam\nmetrics: [deletion]\nforce: true\n"
+    )
     found = load_config(None, {"seed": 4, "budget": None, "force": None, "methods": None})
     assert (found.seed, found.budget, found.force) == (4, "full", True)
     assert (found.methods, found.metrics) == (("rise", "grad_cam"), ("deletion",))

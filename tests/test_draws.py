@@ -13,7 +13,9 @@ IDS = ("cat", "dog", "owl", "yak", "zebra")
 
 def test_seeds_are_pinned_since_every_record_rests_on_them():
     assert draws.seed_of(0, "ties", "cat") == 6123165364651219705
-    assert draws.uniform(["cat"], (2,), 0, "noise", 0).flatten().tolist() == pytest.approx([0.804145, 0.1020374], abs=1e-7)
+    assert draws.uniform(["cat"], (2,), 0, "noise", 0).flatten().tolist() == pytest.approx(
+        [0.804145, 0.1020374], abs=1e-7
+    )
 
 
 @given(st.lists(st.integers(0, 99) | st.text(max_size=3), min_size=1, max_size=4))

@@ -12,7 +12,15 @@ import pytest
 
 GOLDEN = Path(__file__).parent / "golden" / "scores.json"
 MAPS = {"steps": 8, "n_masks": 24, "n_samples": 4, "samples": 4}
-SCORES = {"steps": 12, "reinitialisations": 2, "depths": 3, "curve_samples": 2, "runs": 3, "tolerance": 0.25, "draws": 8}
+SCORES = {
+    "steps": 12,
+    "reinitialisations": 2,
+    "depths": 3,
+    "curve_samples": 2,
+    "runs": 3,
+    "tolerance": 0.25,
+    "draws": 8,
+}
 EXPLAINED_BY = {"determinism": "rise"}  # for all others integrated gradients, which leave determinism nothing to say
 N = 4
 
@@ -40,7 +48,10 @@ def measured():
         parameters = {k: v for k, v in SCORES.items() if k in metric.defaults}
         scores = measure(key, *small.call, masks=small.masks, method=method, method_params=few[method], **parameters)
         # scores also move with the maps they judge
-        metrics[key] = {"version": [metric.entry.version, METHODS[method].entry.version], "numbers": scores.values.tolist()}
+        metrics[key] = {
+            "version": [metric.entry.version, METHODS[method].entry.version],
+            "numbers": scores.values.tolist(),
+        }
     return {"methods": methods, "metrics": metrics}
 
 
@@ -72,7 +83,9 @@ def findings(now, stored):
             elif new["version"] != old["version"]:
                 found.append(f"{kind} {key}: version {old['version']} → {new['version']}; write the file anew")
             elif moved(new["numbers"], old["numbers"]):
-                found.append(f"{kind} {key}: numbers moved at version {old['version']}; raise the version, or mend the code")
+                found.append(
+                    f"{kind} {key}: numbers moved at version {old['version']}; raise the version, or mend the code"
+                )
     return found
 
 
@@ -117,7 +130,9 @@ def write():
         print(*findings(now, json.loads(GOLDEN.read_text())), sep="\n")
     rounded = json.loads(json.dumps(now), parse_float=lambda text: round(float(f"{float(text):.7g}"), 9))
     lines = [
-        f'"{kind}": {{\n' + ",\n".join(f'"{key}": {json.dumps(entry)}' for key, entry in sorted(rounded[kind].items())) + "\n}"
+        f'"{kind}": {{\n'
+        + ",\n".join(f'"{key}": {json.dumps(entry)}' for key, entry in sorted(rounded[kind].items()))
+        + "\n}"
         for kind in rounded
     ]
     GOLDEN.parent.mkdir(exist_ok=True)

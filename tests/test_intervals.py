@@ -202,6 +202,7 @@ class TestDegenerate:
             found = sign * standardised(values, w).resampled
             assert 0.3 < missed.mean() < 0.45
             assert found[missed].min() > found[~missed].max()
+            assert found[missed] == pytest.approx(0.1 / (1e-6 * values.std(ddof=1)), rel=1e-6)
         zeros = standardised(np.array([0.0] * 30 + [0.4]), w).resampled
         assert (zeros[missed] == 0).all()
 

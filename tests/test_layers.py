@@ -115,6 +115,10 @@ def test_compare_and_schema_need_no_torch(measured):
 
 def test_the_import_contracts_hold():
     found = subprocess.run(
-        [Path(sys.executable).parent / "lint-imports", "--no-cache"], capture_output=True, text=True, check=False, cwd=ROOT
+        [Path(sys.executable).parent / "lint-imports", "--no-cache"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
     )
     assert found.returncode == 0, found.stdout

@@ -43,7 +43,12 @@ def controls(subject):
 
     def control(key, member):
         draws = [scores(subject, key, member, draw=draw) for draw in range(2)]
-        return Control(METHODS[member].entry.title, "noise", np.stack([d.values for d in draws]), np.stack([d.valid for d in draws]))
+        return Control(
+            METHODS[member].entry.title,
+            "noise",
+            np.stack([d.values for d in draws]),
+            np.stack([d.valid for d in draws]),
+        )
 
     return {key: {member: control(key, member) for member in MEMBERS} for key in AGAINST_NOISE}
 

@@ -109,7 +109,9 @@ def test_a_cardgen_error_inside_a_metric_is_told_in_its_own_words(tmp_path, monk
 
     only(monkeypatch, FEW, [made_metric("refuses", refuses)])
     run(loaded(), tmp_path)
-    assert record(tmp_path, "refuses").reason == "images are too small; expected 16 pixels, got 12; choose another metric"
+    assert (
+        record(tmp_path, "refuses").reason == "images are too small; expected 16 pixels, got 12; choose another metric"
+    )
 
 
 def test_scores_that_are_not_finite_are_an_error(tmp_path, monkeypatch):
@@ -289,7 +291,10 @@ def test_an_error_or_a_skip_at_a_larger_budget_is_not_worth_keeping(tmp_path, mo
     run(loaded(n=80, masks=False), tmp_path, budget="standard")
     only(monkeypatch, FEW, [made_metric("a"), made_metric("masked", needs=("masks",))])
     outcome = run(loaded(n=80), tmp_path, budget="quick")
-    assert [(item.metric, item.verdict) for item in outcome.written] == [("a", "descriptive"), ("masked", "descriptive")]
+    assert [(item.metric, item.verdict) for item in outcome.written] == [
+        ("a", "descriptive"),
+        ("masked", "descriptive"),
+    ]
 
 
 def test_a_metric_that_needs_masks_is_skipped_without_and_measured_once_there_are_some(tmp_path, monkeypatch):
@@ -352,7 +357,10 @@ def test_without_labels_health_is_unknown_and_verdicts_are_given(tmp_path):
 @pytest.mark.usefixtures("few")
 def test_cut_in_pieces_in_any_order_gives_the_same_records(tmp_path, monkeypatch):
     only(monkeypatch, (*FEW, "rise"), ["deletion", "insertion", "sparsity", "model_weight_randomization"])
-    methods, metrics = ("vanilla_gradients", "rise"), ("deletion", "model_weight_randomization", "insertion", "sparsity")
+    methods, metrics = (
+        ("vanilla_gradients", "rise"),
+        ("deletion", "model_weight_randomization", "insertion", "sparsity"),
+    )
     monkeypatch.setitem(METHODS._items, "rise", _few_masks())
     run(loaded(), tmp_path / "whole", methods=methods, thresholds=FAST)
     for metric in metrics:
@@ -475,7 +483,9 @@ def test_whoever_watches_hears_of_every_job_and_every_sample(tmp_path):
     kinds = [what[0] for what in watcher.told]
     begun = watcher.told[0]
     assert begun[0] == "begin"
-    assert begun[1] == kinds.count("start") == kinds.count("done") == 4 + 3 + 1  # records; three draws of noise, one prior
+    assert (
+        begun[1] == kinds.count("start") == kinds.count("done") == 4 + 3 + 1
+    )  # records; three draws of noise, one prior
     assert sum(what[1] for what in watcher.told if what[0] == "advance") == 2 * 24  # gradients of 24 samples, once
     assert begun[2] == 2 * 2 * 24  # an estimate counts what both metrics share twice
 

@@ -18,7 +18,12 @@ def normalised(image):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("black", torch.zeros(3)), ("white", torch.ones(3)), ("grey", torch.full((3,), 0.5)), ("mean", torch.tensor(MEAN))],
+    [
+        ("black", torch.zeros(3)),
+        ("white", torch.ones(3)),
+        ("grey", torch.full((3,), 0.5)),
+        ("mean", torch.tensor(MEAN)),
+    ],
 )
 def test_colours_are_those_of_the_normalised_image(name, value):
     expected = normalised(value[:, None, None])
@@ -44,9 +49,7 @@ def test_one_value_stands_for_all_channels_and_other_counts_are_refused():
 def test_an_unknown_substrate_is_refused_with_all_that_there_are():
     with pytest.raises(CardgenError) as caught:
         substrate("pink", LIKE, Space())
-    assert str(caught.value) == (
-        "no substrate is called 'pink'; expected one of black, white, grey, mean, zero, blur"
-    )
+    assert str(caught.value) == ("no substrate is called 'pink'; expected one of black, white, grey, mean, zero, blur")
 
 
 def test_inputs_that_leave_the_space_are_refused_and_rounding_is_not():

@@ -58,7 +58,9 @@ def test_broken_scores_are_none_or_whole_but_never_others(store, data):
     path.parent.mkdir(parents=True, exist_ok=True)
     at = data.draw(st.integers(0, len(whole) - 1))
     cut = data.draw(st.booleans())
-    path.write_bytes(whole[:at] if cut else whole[:at] + bytes([whole[at] ^ data.draw(st.integers(1, 255))]) + whole[at + 1 :])
+    path.write_bytes(
+        whole[:at] if cut else whole[:at] + bytes([whole[at] ^ data.draw(st.integers(1, 255))]) + whole[at + 1 :]
+    )
     found = store.scores("key")
     assert found is None or same(found, SCORES)
 
@@ -89,7 +91,10 @@ def method(picture):
     import hashlib
 
     return MethodRecord(
-        subject="model-data", catalogue=METHODS["rise"].entry, key="k", picture_sha256=hashlib.sha256(picture).hexdigest()
+        subject="model-data",
+        catalogue=METHODS["rise"].entry,
+        key="k",
+        picture_sha256=hashlib.sha256(picture).hexdigest(),
     )
 
 

@@ -4,7 +4,7 @@ from captum.attr import IntegratedGradients
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cardgen.forward import logits
+from cardgen.forward import logits, with_classes
 from cardgen.methods import Context, method
 from cardgen.records import Source
 from cardgen.space import substrate
@@ -36,7 +36,7 @@ def integrated_gradients(
         baseline: x̄, as a substrate: black (the paper's), white, grey, mean, zero, blur.
     """
     context.space.check(inputs)
-    found: Tensor = IntegratedGradients(lambda batch: logits(model, batch)).attribute(
+    found: Tensor = IntegratedGradients(lambda batch: with_classes(logits(model, batch), targets)).attribute(
         inputs,
         baselines=substrate(baseline, inputs, context.space),
         target=targets,

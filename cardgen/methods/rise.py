@@ -69,7 +69,7 @@ def rise(
     return (weighted / total.clamp_min(torch.finfo(torch.float32).tiny)).view(-1, 1, height, width)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def random_masks(
     seed: int, start: int, count: int, grid: int, probability: float, height: int, width: int
 ) -> Float[Tensor, "count h w"]:

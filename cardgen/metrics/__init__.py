@@ -1,4 +1,4 @@
-"""Evaluations of saliency methods, one a file. `METRICS` maps keys to them; the `metric` decorator registers a function and returns it unchanged.
+"""Evaluations of saliency methods, one a file. `METRICS` maps keys to them; the `metric` decorator registers a function.
 
 A metric is a function `measure(study, *, parameters=defaults) → Scores`: one number a sample, in the metric's own unit and direction. What
 the number means for a verdict is the decision rule's business, named in the decorator and written in `cardgen.verdicts`.

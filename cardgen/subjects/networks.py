@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from cardgen.errors import CardgenError
 from cardgen.subjects.digits_on_scenes import MEAN, STD
 
-Name = Literal["digit-cnn", "scene-cnn"]
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -65,7 +64,7 @@ def manifest() -> dict[str, dict[str, Any]]:
     return entries
 
 
-def load_embedded(name: Name) -> nn.Module:
+def load_embedded(name: str) -> nn.Module:
     """A trained SmallCNN in evaluation mode, with the committed weights.
 
     `digit-cnn` tells the digits apart, `scene-cnn` the scenes, on the same images. Raises CardgenError when the weights'

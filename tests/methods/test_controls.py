@@ -47,7 +47,9 @@ def test_input_magnitude(tiny):
     found = explain("input_magnitude", *tiny.call, space=space)
     mean = torch.tensor([0.25, 0.5, 0.1], dtype=torch.float64).view(3, 1, 1)
     for i in (0, 4):
-        torch.testing.assert_close(found[i].double(), reference.input_magnitude(tiny.inputs[i], mean), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(
+            found[i].double(), reference.input_magnitude(tiny.inputs[i], mean), rtol=1e-4, atol=1e-6
+        )
 
 
 def test_constant_and_planted_truth(tiny):
@@ -102,7 +104,9 @@ class TestNoise:
 
 @pytest.mark.parametrize("key", [key for key in CONTROLS if key not in ("constant", "centred_gaussian")])
 def test_any_batch_and_order(tiny, key):
-    every_batch_and_order(lambda rows, batch: explain(key, *(s := tiny.take(rows)).call, masks=s.masks, batch=batch).numpy())
+    every_batch_and_order(
+        lambda rows, batch: explain(key, *(s := tiny.take(rows)).call, masks=s.masks, batch=batch).numpy()
+    )
 
 
 @pytest.mark.parametrize("key", CONTROLS)

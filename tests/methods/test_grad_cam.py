@@ -32,7 +32,9 @@ def halves(model):
 
 
 def expected(small, i, target=None):
-    return reference.grad_cam(*halves(small.model), small.inputs[i], int(small.targets[i]) if target is None else target)
+    return reference.grad_cam(
+        *halves(small.model), small.inputs[i], int(small.targets[i]) if target is None else target
+    )
 
 
 def test_agrees_with_the_reference(tiny):
@@ -84,7 +86,9 @@ MUTATIONS = {
     "corners aligned": lambda monkey: monkey.setattr(
         reference,
         "upsampled",
-        lambda small, h, w: torch.nn.functional.interpolate(small[None, None], (h, w), mode="bilinear", align_corners=True)[0, 0],
+        lambda small, h, w: torch.nn.functional.interpolate(
+            small[None, None], (h, w), mode="bilinear", align_corners=True
+        )[0, 0],
     ),
     "nearest": lambda monkey: monkey.setattr(
         reference, "upsampled", lambda small, h, w: torch.nn.functional.interpolate(small[None, None], (h, w))[0, 0]
@@ -115,7 +119,9 @@ class TestLayer:
         rest = lambda maps: exact.fc(exact.pool(maps).flatten(1))  # noqa: E731
         found = explain(KEY, *small.call)
         for i in range(7):
-            wanted = reference.grad_cam(lambda x: exact.layers(exact.stem(x)), rest, small.inputs[i], int(small.targets[i]))
+            wanted = reference.grad_cam(
+                lambda x: exact.layers(exact.stem(x)), rest, small.inputs[i], int(small.targets[i])
+            )
             torch.testing.assert_close(found[i].double(), wanted, rtol=1e-4, atol=1e-6)
 
     @pytest.mark.parametrize("layer", ["features.0", "features.3"])

@@ -26,7 +26,9 @@ def test_agrees_with_the_reference(tiny, steps):
         torch.testing.assert_close(found[i].double(), expected(tiny, i, steps=steps), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("baseline", "colour"), [("black", -1.0), ("white", 3.0), ("grey", 1.0), ("mean", 0.25), ("zero", 0.0)])
+@pytest.mark.parametrize(
+    ("baseline", "colour"), [("black", -1.0), ("white", 3.0), ("grey", 1.0), ("mean", 0.25), ("zero", 0.0)]
+)
 def test_baselines_are_colours_of_the_space(tiny, baseline, colour):
     space = Space((-1.0,), (3.0,), (0.25,))
     found = explain(KEY, *tiny.call, reduce=False, steps=10, baseline=baseline, space=space)
@@ -48,7 +50,9 @@ def test_by_hand():
     w = torch.tensor([[[1.0, -2.0], [3.0, -4.0]]])
     x = torch.tensor([[[[0.5, 0.0], [-1.0, 1.0]]]])
     for steps in (1, 50):
-        found = explain(KEY, Linear(w), x, torch.tensor([0]), reduce=False, steps=steps, space=Space((-1.0,), (1.0,), (0.0,)))
+        found = explain(
+            KEY, Linear(w), x, torch.tensor([0]), reduce=False, steps=steps, space=Space((-1.0,), (1.0,), (0.0,))
+        )
         torch.testing.assert_close(found, torch.tensor([[[[1.5, -2.0], [0.0, -8.0]]]]))
         assert found.sum().item() == pytest.approx(-8.5)
 
@@ -85,7 +89,9 @@ def test_a_wrong_reference_would_be_seen(tiny, name):
 
 
 def test_any_batch_and_order(tiny):
-    every_batch_and_order(lambda rows, batch: explain(KEY, *tiny.take(rows).call, batch=batch, steps=6).numpy(), tolerance=1e-5)
+    every_batch_and_order(
+        lambda rows, batch: explain(KEY, *tiny.take(rows).call, batch=batch, steps=6).numpy(), tolerance=1e-5
+    )
 
 
 def test_nothing_is_touched(tiny):
@@ -95,7 +101,9 @@ def test_nothing_is_touched(tiny):
 
 
 def test_inputs_outside_the_space_are_refused(tiny):
-    with pytest.raises(CardgenError, match=r"inputs reach from .*; expected values between \(0\) and \(1\); pass space="):
+    with pytest.raises(
+        CardgenError, match=r"inputs reach from .*; expected values between \(0\) and \(1\); pass space="
+    ):
         explain(KEY, tiny.model, 2 * tiny.inputs - 1, tiny.targets)
 
 

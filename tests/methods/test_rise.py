@@ -65,7 +65,9 @@ MUTATIONS = {
 def test_a_wrong_reference_would_be_seen(tiny, name, monkeypatch):
     found, drawn = explain(KEY, *tiny.call, n_masks=30)[3].double(), masks(30)
     if MUTATIONS[name] is None:
-        monkeypatch.setattr(reference, "probability", lambda m, x, t: float(reference.score(reference.exact(m), x, t).detach()))
+        monkeypatch.setattr(
+            reference, "probability", lambda m, x, t: float(reference.score(reference.exact(m), x, t).detach())
+        )
         wrong = expected(tiny, 3, drawn)
     else:
         wrong = MUTATIONS[name](tiny, 3, drawn)

@@ -40,11 +40,11 @@ def test_by_hand():
 MUTATIONS = {
     "of another class": lambda s, i: reference.vanilla_gradients(s.model, s.inputs[i], (int(s.targets[i]) + 1) % 4),
     "the other sign": lambda s, i: -expected(s, i),
-    "of the probability": lambda s, i: (
-        expected(s, i) * reference.probability(s.model, s.inputs[i], int(s.targets[i]))
-    ),
+    "of the probability": lambda s, i: expected(s, i) * reference.probability(s.model, s.inputs[i], int(s.targets[i])),
     "times the input": lambda s, i: expected(s, i) * s.inputs[i].double(),
-    "batch statistics": lambda s, i: reference.gradient(s.model.double().train(), s.inputs[i].double(), int(s.targets[i])),
+    "batch statistics": lambda s, i: reference.gradient(
+        s.model.double().train(), s.inputs[i].double(), int(s.targets[i])
+    ),
 }
 
 

@@ -19,9 +19,7 @@ def found(small, **options):
 
 def expected(small, layers, rows, draws=2):
     others = [reinitialised(small.model, small.inputs, draw, layers) for draw in range(draws)]
-    return [
-        reference.mean_similarity(small.model, others, small.inputs[i], int(small.targets[i])) for i in range(rows)
-    ]
+    return [reference.mean_similarity(small.model, others, small.inputs[i], int(small.targets[i])) for i in range(rows)]
 
 
 def test_every_point_agrees_with_the_reference(tiny):
@@ -37,7 +35,9 @@ def test_all_points_but_the_last_rest_on_the_first_samples(tiny):
     assert list(scores.curve.y) == pytest.approx(curve, abs=1e-3)
 
 
-@pytest.mark.parametrize(("depths", "points"), [(1, [5]), (2, [2, 5]), (3, [2, 3, 5]), (5, [1, 2, 3, 4, 5]), (9, [1, 2, 3, 4, 5])])
+@pytest.mark.parametrize(
+    ("depths", "points"), [(1, [5]), (2, [2, 5]), (3, [2, 3, 5]), (5, [1, 2, 3, 4, 5]), (9, [1, 2, 3, 4, 5])]
+)
 def test_points_are_evenly_spaced_and_end_at_the_last_layer(tiny, depths, points):
     assert list(found(tiny, depths=depths).curve.x) == pytest.approx([k / 5 for k in points])
 

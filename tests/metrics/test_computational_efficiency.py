@@ -85,7 +85,12 @@ def test_other_sizes_only_where_the_model_takes_them(tiny):
 def test_images_that_are_too_small_at_half_their_size(tiny):
     """Half of 12 × 10 is 6 × 5, which no 11 × 11 window can be mirrored in: the size is left out, the metric goes on."""
     found = measure(
-        KEY, lively(seeded(0, Pooled)), tiny.inputs, tiny.targets, method="rise", method_params={"n_masks": 5, "background": "blur"}
+        KEY,
+        lively(seeded(0, Pooled)),
+        tiny.inputs,
+        tiny.targets,
+        method="rise",
+        method_params={"n_masks": 5, "background": "blur"},
     )
     assert "seconds_half_size" not in found.timing
     assert found.timing["seconds_double_size"] > 0

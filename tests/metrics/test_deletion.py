@@ -25,7 +25,9 @@ def test_agrees_with_the_reference(tiny, steps):
     np.testing.assert_allclose(found, expected(tiny, steps=steps), rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize(("name", "colour"), [("black", -1.0), ("white", 3.0), ("grey", 1.0), ("mean", 0.25), ("zero", 0.0)])
+@pytest.mark.parametrize(
+    ("name", "colour"), [("black", -1.0), ("white", 3.0), ("grey", 1.0), ("mean", 0.25), ("zero", 0.0)]
+)
 def test_substrates_are_colours_of_the_space(tiny, name, colour):
     space = Space((-1.0,), (3.0,), (0.25,))
     found = measure("deletion", *tiny.call, maps=tiny.maps, steps=10, substrate=name, space=space).values
@@ -48,11 +50,12 @@ def test_the_order_by_true_effect_is_the_lowest_of_all():
 
     model, images = Share([[[0.4, 0.3], [0.2, 0.1]]]), torch.ones(24, 1, 2, 2)
     maps = torch.tensor(list(itertools.permutations([4.0, 3.0, 2.0, 1.0]))).view(24, 2, 2)
-    found = measure("deletion", model, images, torch.zeros(24, dtype=torch.int64), maps=maps, steps=4, substrate="black")
+    found = measure(
+        "deletion", model, images, torch.zeros(24, dtype=torch.int64), maps=maps, steps=4, substrate="black"
+    )
     assert found.values.argmin() == 0  # (4, 3, 2, 1), the planted ranking
     assert found.values.argmax() == 23  # (1, 2, 3, 4)
     assert np.unique(found.values.round(6)).size > 10
-
 
 
 MUTATIONS = {
@@ -107,7 +110,9 @@ def test_ties_are_broken_at_random_and_not_by_the_sort():
     weights[:, :, :4] = 1 / 32
     images = 1 - 0.001 * torch.rand(200, 1, 8, 8, generator=draws)
     targets = torch.zeros(200, dtype=torch.int64)
-    flat = measure("deletion", Share(weights), images, targets, maps=torch.zeros(200, 8, 8), substrate="black", steps=16)
+    flat = measure(
+        "deletion", Share(weights), images, targets, maps=torch.zeros(200, 8, 8), substrate="black", steps=16
+    )
     assert flat.flat.all()
     assert flat.values.mean() == pytest.approx(0.5, abs=0.01)
     assert 0.01 < flat.values.std() < 0.1
@@ -143,13 +148,13 @@ def test_steps_that_make_no_curve_are_refused(tiny, steps):
 
 
 def test_an_unknown_substrate_is_refused(tiny):
-    with pytest.raises(CardgenError, match="no substrate is called 'gray'; expected one of black, white, grey, mean, zero, blur"):
+    with pytest.raises(
+        CardgenError, match="no substrate is called 'gray'; expected one of black, white, grey, mean, zero, blur"
+    ):
         measure("deletion", *tiny.call, maps=tiny.maps, substrate="gray")
 
 
 def test_the_class_explained_counts(tiny):
     model = Linear(torch.linspace(-1, 1, 360))
-    one, other = (
-        measure("deletion", model, tiny.inputs, torch.full((7,), c), maps=tiny.maps).values for c in (0, 1)
-    )
+    one, other = (measure("deletion", model, tiny.inputs, torch.full((7,), c), maps=tiny.maps).values for c in (0, 1))
     assert one + other == pytest.approx(np.ones(7), abs=1e-6)  # two probabilities that sum to one, so their areas do

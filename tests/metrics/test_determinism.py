@@ -103,7 +103,8 @@ def test_random_methods(tiny, method, parameters):
 
 def test_more_masks_make_rise_more_alike(tiny):
     few, many = (
-        measure("determinism", *tiny.call, method="rise", method_params={"n_masks": n}).values.mean() for n in (30, 1000)
+        measure("determinism", *tiny.call, method="rise", method_params={"n_masks": n}).values.mean()
+        for n in (30, 1000)
     )
     assert few + 0.1 < many
 

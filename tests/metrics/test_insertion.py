@@ -14,7 +14,8 @@ TOLERANCE = 1e-6
 
 def expected(small, **options):
     return [
-        curves.insertion(small.model, small.inputs[i], int(small.targets[i]), small.maps[i], **options) for i in range(7)
+        curves.insertion(small.model, small.inputs[i], int(small.targets[i]), small.maps[i], **options)
+        for i in range(7)
     ]
 
 

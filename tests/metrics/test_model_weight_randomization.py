@@ -48,7 +48,8 @@ def test_similarities_that_are_reported(tiny):
     scores = found(tiny)
     maps = explain("vanilla_gradients", *tiny.call)
     others = [
-        explain("vanilla_gradients", reinitialised(tiny.model, tiny.inputs, d), tiny.inputs, tiny.targets) for d in (0, 1)
+        explain("vanilla_gradients", reinitialised(tiny.model, tiny.inputs, d), tiny.inputs, tiny.targets)
+        for d in (0, 1)
     ]
     for name, similarity in (("spearman_abs", spearman_abs), ("ssim", ssim), ("hog", hog_similarity)):
         mean = np.mean([similarity(maps, other).numpy() for other in others])
@@ -70,7 +71,9 @@ def test_by_hand():
             return self.head(x.flatten(1))
 
     model, images = Row(), torch.rand(3, 1, 4, 4)
-    scores = measure(KEY, model, images, torch.zeros(3, dtype=torch.int64), method="vanilla_gradients", reinitialisations=1)
+    scores = measure(
+        KEY, model, images, torch.zeros(3, dtype=torch.int64), method="vanilla_gradients", reinitialisations=1
+    )
     drawn = weights.reset(model, "head", 0, 0)["head.weight"][0].abs()
     ranks = [sum(bool(v >= u) for u in drawn) for v in drawn]
     d2 = sum((rank - (i + 1)) ** 2 for i, rank in enumerate(ranks))
@@ -90,9 +93,7 @@ MUTATIONS = {
     ),
     "linear correlation": lambda model, others, x, t: np.mean(
         [
-            reference_maps.pearson(
-                *(reference_maps.pixels(reference.largest_gradient(m, x, t)) for m in (model, o))
-            )
+            reference_maps.pearson(*(reference_maps.pixels(reference.largest_gradient(m, x, t)) for m in (model, o)))
             for o in others
         ]
     ),
@@ -153,7 +154,12 @@ def test_samples_whose_prediction_the_jitter_moves_are_refused():
     images[3:] += 0.3 * pattern.view(3, 12, 10)
     images += torch.arange(7).view(7, 1, 1, 1) * 1e-3
     scores = measure(
-        KEY, Linear(1000 * pattern), images, torch.zeros(7, dtype=torch.int64), method="vanilla_gradients", reinitialisations=1
+        KEY,
+        Linear(1000 * pattern),
+        images,
+        torch.zeros(7, dtype=torch.int64),
+        method="vanilla_gradients",
+        reinitialisations=1,
     )
     assert scores.reported["jitter_refused"] == 3
     assert np.isfinite(scores.parts["self"]).all()

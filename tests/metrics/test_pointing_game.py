@@ -53,7 +53,6 @@ def test_by_hand(tiny):
     assert found.values.tolist() == [0.25, 0, 1, 1, 1, 1, 1]
 
 
-
 MUTATIONS = {
     "the minimum": lambda a, m, t: reference.pointing_game(-a, m, t),
     "the first of tied maxima": lambda a, m, t: reference.pointing_game(

@@ -18,7 +18,9 @@ CURVES = ("deletion", "insertion", "pointing_game", "sparsity")
 def counted(small):
     """Digests of all samples that the model gets to see."""
     seen = []
-    small.model.register_forward_pre_hook(lambda m, a: seen.extend(hashlib.sha256(x.numpy().tobytes()).hexdigest() for x in a[0]))
+    small.model.register_forward_pre_hook(
+        lambda m, a: seen.extend(hashlib.sha256(x.numpy().tobytes()).hexdigest() for x in a[0])
+    )
     return seen
 
 
@@ -75,7 +77,9 @@ def test_two_maps_of_ones_own_on_one_subject_are_kept_apart():
     small = tiny_subject()
     subject = subject_of(small)
     metric = METRICS["deletion"]
-    one, other = (metric.measure(Study(subject, 7, given=maps), metric.parameters({})) for maps in (small.maps, -small.maps))
+    one, other = (
+        metric.measure(Study(subject, 7, given=maps), metric.parameters({})) for maps in (small.maps, -small.maps)
+    )
     np.testing.assert_array_equal(one.values, measure("deletion", *small.call, maps=small.maps).values)
     np.testing.assert_array_equal(other.values, measure("deletion", *small.call, maps=-small.maps).values)
     assert np.abs(one.values - other.values).max() > 1e-3
@@ -98,7 +102,9 @@ def test_parameters_are_part_of_the_key():
     subject = subject_of(small)
     metric = METRICS["deletion"]
     runs = [
-        metric.measure(Study(subject, 7, METHODS["noise"], METHODS["noise"].parameters({"draw": d})), metric.parameters(p)).values
+        metric.measure(
+            Study(subject, 7, METHODS["noise"], METHODS["noise"].parameters({"draw": d})), metric.parameters(p)
+        ).values
         for d in (0, 1)
         for p in ({}, {"steps": 20}, {"substrate": "black"})
     ]

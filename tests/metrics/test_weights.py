@@ -11,7 +11,11 @@ from cardgen import weights
 
 
 def all_reset(model, example, seed=0, draw=0):
-    return {k: v for name in weights.layers_from_top(model, example) for k, v in weights.reset(model, name, seed, draw).items()}
+    return {
+        k: v
+        for name in weights.layers_from_top(model, example)
+        for k, v in weights.reset(model, name, seed, draw).items()
+    }
 
 
 class Attentive(nn.Module):
@@ -79,7 +83,14 @@ class TestReset:
     def test_parameters_without_a_reset_of_their_own(self):
         model = seeded(1, Attentive)
         fresh, state = all_reset(model, EXAMPLE), model.state_dict()
-        for name in ("token", "scale", "attention.in_proj_weight", "attention.out_proj.weight", "embed.weight", "head.weight"):
+        for name in (
+            "token",
+            "scale",
+            "attention.in_proj_weight",
+            "attention.out_proj.weight",
+            "embed.weight",
+            "head.weight",
+        ):
             assert not torch.equal(fresh[name], state[name]), name
             assert fresh[name].shape == state[name].shape
         assert torch.corrcoef(torch.stack([fresh["token"].flatten(), state["token"].flatten()]))[0, 1].abs() < 0.9

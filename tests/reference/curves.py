@@ -34,9 +34,7 @@ def curve(model, image, target, order, background, steps, insert):
 
 def area(values, shares):
     """Σ (t_k − t_{k−1}) (y_k + y_{k−1}) / 2."""
-    return sum(
-        (shares[k] - shares[k - 1]) * (values[k] + values[k - 1]) / 2 for k in range(1, len(values))
-    )
+    return sum((shares[k] - shares[k - 1]) * (values[k] + values[k - 1]) / 2 for k in range(1, len(values)))
 
 
 def blur(image, sigma=5.0, kernel=11):

@@ -128,10 +128,7 @@ def centred_gaussian(h, w):
     """exp(−((y/σ_h)² + (x/σ_w)²)/2) around the centre, σ a quarter of each side."""
     return torch.tensor(
         [
-            [
-                math.exp(-(((i - (h - 1) / 2) / (h / 4)) ** 2 + ((j - (w - 1) / 2) / (w / 4)) ** 2) / 2)
-                for j in range(w)
-            ]
+            [math.exp(-(((i - (h - 1) / 2) / (h / 4)) ** 2 + ((j - (w - 1) / 2) / (w / 4)) ** 2) / 2) for j in range(w)]
             for i in range(h)
         ],
         dtype=torch.float64,

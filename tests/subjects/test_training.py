@@ -105,7 +105,7 @@ def test_unknown_names_are_refused() -> None:
     expected = "embedded model; expected one of digit-cnn, scene-cnn, got cat-cnn; choose one of these"
     for function in (load_embedded, retrain):
         with pytest.raises(CardgenError) as caught:
-            function("cat-cnn")  # type: ignore[operator]
+            function("cat-cnn")
         assert str(caught.value) == expected
 
 

@@ -24,7 +24,7 @@ def centred_gaussian(
 def edges(
     model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], context: Context
 ) -> Float[Tensor, "n 1 h w"]:
-    """Sobel gradient magnitude of the mean over channels, mirrored at the border."""
+    """Magnitude of the Sobel gradient (1–2–1, not normalised) of the mean over channels, mirrored about the outermost pixels."""
     kernel = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]], device=inputs.device)
     grey = F.pad(inputs.float().mean(1, keepdim=True), (1, 1, 1, 1), mode="reflect")
     across, down = (F.conv2d(grey, k[None, None]) for k in (kernel, kernel.T))

@@ -30,8 +30,8 @@ from cardgen.study import Study
 def determinism(study: Study, *, runs: int = 5) -> Scores:
     """The lowest Spearman correlation between any two of a sample's maps from `runs` runs with different seeds.
 
-    1 means that all runs rank the pixels alike. Reported: the largest ‖A_i − A_j‖₂ / ‖A_i‖₂ over pairs and samples, and whether all maps
-    are identical to the last bit. Every run explains anew, so that non-determinism of the hardware counts too.
+    1 means that all runs rank the pixels alike. Reported: the largest ‖A_i − A_j‖₂ / ‖A_i‖₂ over pairs i < j and samples, and whether
+    all maps are identical to the last bit. Every run explains anew, so that non-determinism of the hardware counts too.
     """
     if runs < 2:
         raise CardgenError(f"determinism compares runs with each other; expected runs ≥ 2, got {runs}; raise runs")
