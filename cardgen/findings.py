@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from cardgen.evidence import Evidence
 from cardgen.records import Comparison, Record
 from cardgen.words import MARKS, METHODOLOGY, estimate, listing, number, plural, seconds
@@ -55,11 +57,15 @@ def priors_not_beaten(record: Record) -> list[str]:
 
 
 def least_beaten(record: Record) -> tuple[str, Comparison] | None:
-    """The noise control that the method beats least, by standardised effect, else by difference."""
+    """The noise control that the method beats least, by standardised effect; without spread the difference's sign is all there is."""
     noise = [(key, control) for key, control in record.controls.items() if control.kind == "noise"]
-    if any(control.effect is None for _, control in noise):
-        return min(noise, key=lambda item: item[1].difference)
-    return min(noise, key=lambda item: item[1].effect or 0.0, default=None)
+    return min(noise, key=lambda item: _rank(item[1]), default=None)
+
+
+def _rank(control: Comparison) -> float:
+    if control.effect is not None:
+        return control.effect
+    return math.inf if control.difference > 0 else -math.inf
 
 
 def control_words(key: str, evidence: Evidence) -> str:

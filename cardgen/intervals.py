@@ -92,6 +92,16 @@ def _effects(
     return settled(effects, max(1.0, abs(average) / whole))
 
 
+def stretched(over_draws: Float[np.ndarray, "b draws"]) -> Float[np.ndarray, "b draws"]:
+    """Resampling weights of a few draws, √(k/(k − 1)) times as far from 1/k.
+
+    A plain bootstrap of k values shows only (k − 1)/k of the variance of their mean.
+    """
+    k = over_draws.shape[1]
+    found: Float[np.ndarray, "b draws"] = 1 / k + (over_draws - 1 / k) * np.sqrt(k / max(k - 1, 1))
+    return found
+
+
 def two_way(
     values: Float[np.ndarray, "draws n"],
     over_draws: Float[np.ndarray, "b draws"],

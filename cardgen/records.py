@@ -172,9 +172,9 @@ class Provenance(Model):
 class Record(Model):
     """One metric of one method on one subject.
 
-    `estimate` is the headline score in the metric's own unit and direction, `interval` its 95 % interval, `effect` the standardised
-    difference to the noise control that is beaten least, `p` one-sided against the same. `passes` counts the samples that the
-    evaluation forwards through the model (a backward pass counts as one more), shared or not.
+    `estimate` is the headline score in the metric's own unit and direction, `interval` its 95 % interval. `effect` is the standardised
+    difference to the noise control that is beaten least (randomisation: similarity to itself − similarity), `p` one-sided for the same.
+    `passes` counts the samples that the evaluation forwards through the model (a backward pass counts as one more), shared or not.
     """
 
     schema_version: Literal[1] = 1

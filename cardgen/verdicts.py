@@ -213,8 +213,9 @@ def _about(needed: float, n: int, bars: Thresholds) -> str:
 def randomisation(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
     """Maps of another model must differ, and by more than the method differs from itself.
 
-    Two-way bootstrap over re-initialisations and samples. pass: the interval of the similarity lies below `similar`, and that of
-    (similarity to itself − similarity) above `gap`. fail: the latter below `gap`, or the former above `same`.
+    Two-way bootstrap over re-initialisations and samples, stretched over the former, which are few. pass: the interval of the
+    similarity lies below `similar`, and that of (similarity to itself − similarity) above `gap`. fail: the latter below `gap`, or
+    the former above `same`.
     """
     thresholds: dict[str, Value] = {
         "similar": bars.similar,
@@ -228,7 +229,8 @@ def randomisation(scores: Scores, controls: Controls, entry: MetricEntry, bars: 
     if n < 2:
         return Decision("inconclusive", _few(n, bars), n, thresholds, advice=_enough(bars))
     over_samples = intervals.weights(seed, n, bars.resamples)
-    resampled = intervals.two_way(similarity, intervals.weights(seed + 1, draws, bars.resamples), over_samples)
+    over_draws = intervals.stretched(intervals.weights(seed + 1, draws, bars.resamples))
+    resampled = intervals.two_way(similarity, over_draws, over_samples)
     gaps = over_samples @ own - resampled
     estimate, gap = float(similarity.mean()), float(own.mean() - similarity.mean())
     low, high = intervals.percentile(resampled)

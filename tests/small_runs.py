@@ -49,8 +49,7 @@ def loaded(model=None, n=24, *, masks=True, labels=None, batch=16, seed=0, cut=N
     """A subject of n random images of 12 × 10 pixels, as `cardgen run` would load it."""
     images = small_models.small_subject(model or convolutional(), 12, 10, n)
     subject = make_subject(*images.call, images.masks if masks else None, None, seed, batch, None)
-    found = describe(replace(subject, cuts=cuts(cut)), labels, SLUG)
-    return found
+    return describe(replace(subject, cuts=cuts(cut)), labels, SLUG)
 
 
 def store(out):

@@ -9,7 +9,7 @@ import pytest
 import small_runs
 from click.testing import CliRunner
 from rich.console import Console
-from small_runs import broken, files, made_metric, only
+from small_runs import broken, files, made_metric, mean_of_map, only
 
 from cardgen import cli, display, session
 from cardgen.records import Record, save
@@ -312,9 +312,14 @@ def test_colours_forced_upon_a_file_make_no_terminal_of_it(tmp_path, monkeypatch
 
 
 def test_a_long_run_says_now_and_then_how_much_is_left(tmp_path, monkeypatch):
-    only(monkeypatch, FEW, [made_metric("a"), made_metric("b"), made_metric("c")])
-    seconds = iter(range(0, 100_000, 20))
-    monkeypatch.setattr(display.time, "monotonic", lambda: float(next(seconds)))
+    clock = [0.0]
+
+    def slow(study):
+        clock[0] += 20
+        return mean_of_map(study)
+
+    only(monkeypatch, FEW, [made_metric(key, slow) for key in "abc"])
+    monkeypatch.setattr(display.time, "monotonic", lambda: clock[0])
     lines = watched(io.StringIO(), tmp_path).splitlines()
     assert [line for line in lines if line.startswith("…")] == [
         "… 33% done, about 40 s left",

@@ -87,7 +87,7 @@ def test_ctrl_c_ends_in_130_says_how_to_go_on_and_the_same_command_does(whole, t
     assert "Traceback" not in said
     stored = len(measured(tmp_path))
     assert 5 <= stored < len(measured(whole))
-    assert not [path for path in (tmp_path / "evaluations").rglob(".*.json.*")], "half a file was left behind"
+    assert not list((tmp_path / "evaluations").rglob(".*.json.*")), "half a file was left behind"
     status, said, _ = end(start(tmp_path))
     assert status == 0
     assert f"{stored} up to date." in said

@@ -493,7 +493,7 @@ def test_whoever_watches_hears_of_every_job_and_every_sample(tmp_path):
 def test_evaluate_leaves_model_data_and_the_global_generators_alone(monkeypatch):
     only(monkeypatch, (*FEW, "grad_cam"), ["sparsity", "model_weight_randomization"])
     of = small_models.small_subject(small_runs.convolutional().train(), 12, 10, 9)
-    np_before = np.random.get_state()[1].copy()  # noqa: NPY002
+    np_before = np.random.get_state()[1].copy()
     with small_models.untouched(of.model, of.inputs, of.targets, of.masks):
         found = cardgen.evaluate("vanilla_gradients,grad_cam", *of.call, masks=of.masks)
     assert [(item.method, item.metric) for item in found] == [
@@ -502,7 +502,7 @@ def test_evaluate_leaves_model_data_and_the_global_generators_alone(monkeypatch)
         for metric in ("model_weight_randomization", "sparsity")
     ]
     assert not [item.reason for item in found if item.verdict == "error"]
-    np.testing.assert_array_equal(np.random.get_state()[1], np_before)  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state()[1], np_before)
 
 
 def test_evaluate_forwards_the_samples_of_its_budget_and_no_more(monkeypatch):

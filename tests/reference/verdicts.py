@@ -86,6 +86,20 @@ def two_way(table, draw_counts, sample_counts):
     return found
 
 
+def stretched_two_way(table, draw_counts, sample_counts):
+    """As two_way, with each row's share moved away from 1/k by √(k/(k − 1)) as far."""
+    k = len(table)
+    found = []
+    for rows, columns in zip(draw_counts, sample_counts, strict=True):
+        total = 0.0
+        for row, times in enumerate(rows):
+            share = 1 / k + (times / k - 1 / k) * (k / (k - 1)) ** 0.5
+            picked = [table[row][column] for column, repeats in enumerate(columns) for _ in range(int(repeats))]
+            total += share * mean(picked)
+        found.append(total)
+    return found
+
+
 def leads(values, valid, flat, draws, direction):
     """Per sample by how much the method beats the mean of a member's draws; 0 where a flat map has no score, left out if neither."""
     found = []
@@ -123,7 +137,7 @@ def vs_noise(values, valid, flat, family, counts, direction="higher", probabilit
 def randomisation(similarity, own, flats, draw_counts, sample_counts):
     """("pass" | "fail" | "inconclusive"), from similarities [draws][n], similarity to itself [n] and the number of flat maps."""
     n = len(own)
-    found = two_way(similarity, draw_counts, sample_counts)
+    found = stretched_two_way(similarity, draw_counts, sample_counts)
     gaps = [self - other for self, other in zip(resampled(own, mean, sample_counts), found, strict=True)]
     if n < SAMPLES:
         return "inconclusive"
