@@ -70,7 +70,7 @@ def estimate(value: float, interval: tuple[float, float] | None) -> str:
     width = high - low
     places = 1 - math.floor(math.log10(width))
     texts = [
-        f"{item:,.{max(places, 0)}f}".replace("-", "−") if places <= 4 else number(item) for item in (value, low, high)
+        f"{item:z,.{max(places, 0)}f}".replace("-", "−") if places <= 4 else number(item) for item in (value, low, high)
     ]
     return f"{texts[0]}, 95 % interval {texts[1]} to {texts[2]}"
 

@@ -20,6 +20,7 @@ from cardgen.methods import METHODS
 from cardgen.metrics import METRICS
 from cardgen.plan import make_plan
 from cardgen.records import Record, load
+from cardgen.study import Segment, StudyKey
 
 FEW = ("vanilla_gradients", "noise", "edges")
 FAST = {"resamples": 100}
@@ -598,3 +599,13 @@ def test_the_plan_s_records_lie_where_the_store_looks_for_them(tmp_path, monkeyp
     plan = make_plan(RunConfig(methods=("vanilla_gradients",)), of)
     for job in plan.jobs:
         assert store(tmp_path).record(store(tmp_path).path(job.method.entry, job.metric.entry.key)) is not None
+
+
+@pytest.mark.usefixtures("few")
+def test_maps_of_a_method_that_is_done_are_dropped_and_what_belongs_to_the_subject_stays(tmp_path, monkeypatch):
+    only(monkeypatch, (*FEW, "grad_cam"), ["deletion"])
+    of = loaded(n=4)
+    run(of, tmp_path, methods=("vanilla_gradients", "grad_cam"), thresholds=FAST)
+    kept = {key.key if isinstance(key, Segment) else key for key in of.subject.memo._values}
+    assert "ties" in kept
+    assert not [key for key in kept if isinstance(key, StudyKey)]
