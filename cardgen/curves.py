@@ -25,7 +25,7 @@ def curve(study: Study, steps: int, background: str, *, insert: bool) -> Float[T
     """
     subject = study.subject
     pixels = subject.inputs.shape[2] * subject.inputs.shape[3]
-    if not 1 < steps <= pixels:
+    if not 1 < steps <= min(pixels, torch.iinfo(torch.int16).max):
         raise CardgenError(
             f"a curve of {steps} steps over {pixels} pixels; expected 2 to {pixels} steps; set the parameter steps, or give larger images"
         )

@@ -64,7 +64,13 @@ def evaluate(
     """
     subject = replace(make_subject(model, inputs, targets, masks, space, seed, batch, layer), cuts=cuts(None))
     config = RunConfig(
-        methods=_names(methods), metrics=_names(metrics), budget=budget, seed=seed, batch=batch, layer=layer
+        methods=_names(methods),
+        metrics=_names(metrics),
+        budget=budget,
+        seed=seed,
+        batch=batch,
+        layer=layer,
+        target="given",
     )
     loaded = describe(subject, labels, name)
     with tempfile.TemporaryDirectory() as scratch:

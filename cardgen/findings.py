@@ -24,7 +24,7 @@ BUDGETS = ("quick", "standard", "full")
 DIMENSIONLESS = ("probability", "correlation", "share", "ratio", "fraction")
 TIMED = {
     "seconds_batch_1": "alone",
-    "seconds_best_batch": "in the best batch",
+    "seconds_best_batch": "each in a batch of {n}",
     "seconds_half_size": "at half the image's size",
     "seconds_double_size": "at twice its size",
 }
@@ -79,7 +79,7 @@ def control_words(key: str, evidence: Evidence) -> str:
 def cost(record: Record) -> str:
     """Seconds, passes and memory a map, in words; empty where nothing was timed."""
     timing = {key: value for key, value in record.provenance.timing.items() if isinstance(value, int | float)}
-    parts = [f"{seconds(timing[key])} {name}" for key, name in TIMED.items() if key in timing]
+    parts = [f"{seconds(timing[key])} {name.format(n=record.n)}" for key, name in TIMED.items() if key in timing]
     if record.catalogue.attribute != "computational_efficiency" or not parts:
         return ""
     passes = {kind: record.reported.get(f"{kind}s") for kind in ("forward", "backward")}
@@ -95,7 +95,9 @@ def cost(record: Record) -> str:
     parts += counted
     if timing.get("peak_memory_mb"):
         parts.append(f"at most {number(timing['peak_memory_mb'])} MB of memory")
-    device = f" on {record.provenance.device}" if record.provenance.device else ""
+    where = record.provenance
+    threads = f" ({plural(where.threads, 'thread')})" if where.threads else ""
+    device = f" on {where.device}{threads}" if where.device else ""
     return f"One map takes {listing(parts)}{device}"
 
 

@@ -24,6 +24,11 @@ def digest(parts: object) -> str:
     ]
 
 
+def data_part(samples: Sequence[tuple[str, str]]) -> str:
+    """The part of a key that says which samples were measured."""
+    return digest(samples)[:SHORT]
+
+
 def key_parts(
     weights: str,
     samples: Sequence[tuple[str, str]],
@@ -52,7 +57,7 @@ def key_parts(
     return {
         "engine": ENGINE,
         "weights": weights[:SHORT],
-        "data": digest(samples)[:SHORT],
+        "data": data_part(samples),
         "n": len(samples),
         "target": target,
         "method": f"{method.entry.key} {method.entry.version}",

@@ -119,7 +119,11 @@ def controls_line(subject: str, evidence: Evidence) -> str:
         return f"{subject}: no controls measured."
     table = verdicts(records)
     table["kind"] = [evidence.controls[key].control if key in evidence.controls else "" for key in table["method"]]
-    parts = [_noise(table[table["kind"] == "noise"]), _truth(table[table["kind"] == "truth"])]
+    parts = [
+        _noise(table[table["kind"] == "noise"]),
+        _truth(table[table["kind"] == "truth"]),
+        _priors(table[table["kind"] == "prior"], evidence),
+    ]
     unknown = table.loc[table["kind"] == "", "method"].nunique()
     if unknown:
         parts.append(f"Of {plural(unknown, 'control')} the kind is not known.")
@@ -137,6 +141,18 @@ def _noise(table: pd.DataFrame) -> str:
         return f"none of {count} passed anything, as it must be."
     culprits = sorted({f"{row.method} passes {row.title}" for row in passed.itertuples()})
     return f"of {count}, {passed['method'].nunique()} passed something, which must not be: {listing(culprits)}."
+
+
+def _priors(table: pd.DataFrame, evidence: Evidence) -> str:
+    """What maps that know the data but not the model pass: there a pass is no sign that a method looks at the model."""
+    passed = table[table["final"] == "pass"]
+    if passed.empty:
+        return ""
+    parts = [
+        f"{evidence.controls[str(key)].title.lower()} passes {listing(sorted(rows['title']))}"
+        for key, rows in passed.groupby("method")
+    ]
+    return f"Of the controls that know the data but not the model, {'; '.join(parts)}."
 
 
 def _truth(table: pd.DataFrame) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -16,7 +16,7 @@ from cardgen.budgets import RANK
 from cardgen.draws import seed_of
 from cardgen.errors import CardgenError
 from cardgen.forward import counted
-from cardgen.keys import ENGINE, PICTURES, digest, scores_key
+from cardgen.keys import ENGINE, PICTURES, data_part, digest, scores_key
 from cardgen.methods import METHODS
 from cardgen.picture import alt_text, example_picture
 from cardgen.plan import Job, Plan
@@ -131,7 +131,7 @@ class Runner:
             return "missing"
         skip = found.reason if found.verdict == "skipped" else ""
         if found.key != digest(job.parts):
-            return "kept" if not skip and _larger(found, job, self.plan.budget) else "missing"
+            return "kept" if not skip and _larger(found, job, self.plan.budget, self.loaded.samples) else "missing"
         return "current" if skip == job.skip and self._same_bars(found) else "missing"
 
     def _same_bars(self, found: Record) -> bool:
@@ -261,11 +261,15 @@ class Runner:
         return self.store.path(job.method.entry, job.metric.entry.key)
 
 
-def _larger(found: Record, job: Job, budget: str) -> bool:
-    """Whether a record of the same question rests on a larger budget."""
-    same = all(found.key_parts.get(part) == job.parts[part] for part in ("weights", "target"))
-    its = (RANK.get(found.budget, 0), int(found.key_parts.get("n") or 0))
-    return same and found.versions == _versions(job) and its > (RANK[budget], job.n)
+def _larger(found: Record, job: Job, budget: str, samples: Sequence[tuple[str, str]]) -> bool:
+    """Whether a record answers the same question, on these very samples and more, at a larger budget."""
+    n = int(found.key_parts.get("n") or 0)
+    same = all(
+        found.key_parts.get(part) == job.parts.get(part) for part in ("weights", "target", "seed", "dtype", "layer")
+    )
+    same_samples = n <= len(samples) and found.key_parts.get("data") == data_part(samples[:n])
+    larger = (RANK.get(found.budget, 0), n) > (RANK[budget], job.n)
+    return same and same_samples and larger and found.versions == _versions(job)
 
 
 def _versions(job: Job) -> dict[str, int]:

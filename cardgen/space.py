@@ -71,6 +71,8 @@ def substrate(name: str, inputs: Float[Tensor, "n c h w"], space: Space) -> Floa
     """What stands where pixels are removed: a colour of the space (black, white, grey, mean, zero), or the blurred image."""
     if name == "blur":
         return gaussian_blur(inputs)
+    if name != "zero":
+        space.check(inputs)
     return space.colour(name, inputs).expand_as(inputs)
 
 

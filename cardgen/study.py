@@ -262,9 +262,11 @@ def descending(values: Float[Tensor, "n p"]) -> Int[Tensor, "n p"]:
 
 
 def weights_digest(model: nn.Module) -> str:
-    """sha256 over names, shapes and values of all parameters and buffers."""
+    """sha256 over names and types of all modules, and names, shapes and values of all parameters and buffers, stored ones or not."""
     digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
+    for name, module in model.named_modules():
+        digest.update(f"{name} {type(module).__qualname__}".encode())
+    for name, value in sorted({**dict(model.named_parameters()), **dict(model.named_buffers())}.items()):
         array = value.detach().cpu().contiguous().view(-1)
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
         digest.update(array.view(torch.uint8).numpy().tobytes())

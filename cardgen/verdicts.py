@@ -101,12 +101,19 @@ def vs_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thres
         n,
         thresholds,
         boot.estimate if boot else None,
-        boot.interval() if boot else None,
+        _own_interval(own, boot, entry) if boot else None,
         min(noise.values(), key=lambda lead: lead.rank).effect,
         max(lead.p for lead in noise.values()),
         advice,
         {key: lead.comparison(controls[key].kind) for key, lead in leads.items()},
     )
+
+
+def _own_interval(own: Float[np.ndarray, " m"], boot: intervals.Bootstrap, entry: MetricEntry) -> tuple[float, float]:
+    """Of the mean score; Wilson's where every sample is a hit or a miss, since a bootstrap of hits alone has no width."""
+    if entry.unit == "share" and bool(np.isin(own, (0, 1)).all()):
+        return intervals.wilson(int(own.sum()), len(own))
+    return boot.interval()
 
 
 def _judged(noise: "list[_Lead]", n: int, bars: Thresholds, entry: MetricEntry) -> tuple[VerdictName, str, str]:
@@ -248,10 +255,14 @@ def randomisation(scores: Scores, controls: Controls, entry: MetricEntry, bars: 
         reason = f"Maps differ in part; {alike}."
         advice = _narrower(n, (estimate, (high - low) / 2), (gap, (gap_high - gap_low) / 2), bars)
     flat = int(scores.flat[scores.valid].sum())
+    refused = int(scores.reported.get("jitter_refused") or 0)
     if n < bars.samples:
         verdict, reason, advice = "inconclusive", _few(n, bars), _enough(bars)
     elif verdict == "pass" and flat > bars.flat * n:
         verdict, reason = "inconclusive", f"Maps differ as they should, but {flat} of {n} are flat."
+    elif verdict == "pass" and refused > bars.flat * n:
+        verdict = "inconclusive"
+        reason = f"Maps differ as they should, but jittered weights change {refused} of {n} predictions, so self-similarity is not known."
     p = float((max(np.sum(resampled >= bars.similar), np.sum(gaps <= bars.gap)) + 1) / (len(resampled) + 1))
     return Decision(verdict, reason, n, thresholds, estimate, (low, high), gap, p, advice)
 

@@ -35,7 +35,6 @@ def integrated_gradients(
         steps: quadrature nodes.
         baseline: x̄, as a substrate: black (the paper's), white, grey, mean, zero, blur.
     """
-    context.space.check(inputs)
     found: Tensor = IntegratedGradients(lambda batch: with_classes(logits(model, batch), targets)).attribute(
         inputs,
         baselines=substrate(baseline, inputs, context.space),

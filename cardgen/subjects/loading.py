@@ -43,7 +43,7 @@ class Loaded:
         subject: model and data, ready to measure.
         record: its subject.json.
         images: the samples as people see them.
-        samples: name and content digest of each sample.
+        samples: name of each sample, and a digest of its image, mask, label and normalisation.
         weights: digest of the model's weights.
     """
 
@@ -108,13 +108,13 @@ def load_subject(config: RunConfig) -> Loaded:
         layer=config.layer,
         cuts=cuts(config.n),
     )
-    samples = zip(scenes.ids, map(content_digest, scenes.images), strict=True)
+    labelled = labels.cpu().numpy()
+    contents = [
+        hashlib.sha256(b"".join([image.tobytes(), mask.tobytes(), label.tobytes(), str(subject.space).encode()]))
+        for image, mask, label in zip(scenes.images, scenes.masks, labelled, strict=True)
+    ]
+    samples = zip(scenes.ids, (content.hexdigest() for content in contents), strict=True)
     return Loaded(subject, record, scenes.images, tuple(samples), weights)
-
-
-def content_digest(image: UInt8[np.ndarray, "c h w"]) -> str:
-    """What names a sample's content in keys."""
-    return hashlib.sha256(image.tobytes()).hexdigest()
 
 
 def health(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"] | None) -> dict[str, Any]:

@@ -36,5 +36,6 @@ def input_magnitude(
     model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], context: Context
 ) -> Float[Tensor, "n 1 h w"]:
     """|mean over channels of x − mean|: the distance of each pixel from the data's mean."""
+    context.space.check(inputs)
     difference = inputs.float() - context.space.colour("mean", inputs).float()
     return difference.mean(1, keepdim=True).abs()

@@ -44,7 +44,7 @@ def computational_efficiency(study: Study) -> Scores:
     timing: dict[str, Value] = {
         "seconds_batch_1": median_seconds(lambda: study.explain(one), device, REPETITIONS),
         "seconds_best_batch": median_seconds(lambda: study.explain(everything), device, REPETITIONS) / study.n,
-        "peak_memory_mb": peak_memory_mb(lambda: study.explain(one), device),
+        "peak_memory_mb": peak_memory_mb(lambda: study.explain(one), device) or None,
         **_at_other_sizes(study),
     }
     return Scores(np.full(study.n, float(passes)), np.ones(study.n, dtype=bool), study.flat(), timing=timing)

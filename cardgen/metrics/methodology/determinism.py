@@ -45,7 +45,8 @@ def determinism(study: Study, *, runs: int = 5) -> Scores:
     found = (
         f"Deterministic: {runs} runs with different seeds gave identical maps"
         if identical
-        else f"Not deterministic: {runs} runs with different seeds gave maps that differ by up to {relative:.2g} of their norm"
+        else f"Not deterministic: {runs} runs with different seeds gave maps that agree in rank to "
+        f"{float(lowest.amin()):.2f} at worst (Spearman)"
     )
     return Scores(
         lowest.cpu().numpy(),

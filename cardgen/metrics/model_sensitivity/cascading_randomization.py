@@ -14,7 +14,7 @@ from cardgen.study import Study
     title="Cascading Randomization",
     attribute="model_sensitivity",
     question="Do maps change as the model's layers lose their weights, from the last to the first?",
-    quantity="Spearman correlation with the maps of fully re-initialised models",
+    quantity="Spearman correlation after the last layer, the same measurement as Model Weight Randomization",
     unit="correlation",
     direction="lower",
     source=Source(paper="Adebayo et al. 2018", url="https://arxiv.org/abs/1810.03292", where="section 3"),
