@@ -16,6 +16,7 @@ import cardgen
 from cardgen import runner, session
 from cardgen.config import RunConfig
 from cardgen.errors import CardgenError
+from cardgen.evaluating import describe
 from cardgen.methods import METHODS
 from cardgen.metrics import METRICS
 from cardgen.plan import make_plan
@@ -197,7 +198,7 @@ def test_other_weights_or_other_data_are_measured_again(tmp_path, monkeypatch):
     third = run(loaded(other, 23), tmp_path, force=False)
     changed = {name for name in first.key_parts if first.key_parts[name] != second.key_parts[name]}
     assert changed == {"weights"}
-    assert third.kept == 1  # 23 samples never replace 24
+    assert third.kept == 0  # whether the 24th was the same cannot be known any more
 
 
 @pytest.mark.usefixtures("few")
@@ -285,6 +286,17 @@ def test_fewer_samples_at_the_same_budget_are_a_smaller_budget(tmp_path):
     run(loaded(), tmp_path, thresholds=FAST)
     assert run(loaded(cut=20), tmp_path, n=20, thresholds=FAST).kept == 4
     assert record(tmp_path).n == 24
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("change", ["nothing", "images", "seed"])
+def test_a_larger_budget_is_kept_only_where_it_answers_the_same_question(tmp_path, change):
+    run(loaded(n=80), tmp_path, budget="standard", thresholds=FAST)
+    seed = 1 if change == "seed" else 0
+    other = loaded(n=80, seed=seed)
+    if change == "images":
+        other = describe(replace(other.subject, inputs=1 - other.subject.inputs), None, small_runs.SLUG)
+    assert run(other, tmp_path, budget="quick", seed=seed, thresholds=FAST).kept == (4 if change == "nothing" else 0)
 
 
 def test_an_error_or_a_skip_at_a_larger_budget_is_not_worth_keeping(tmp_path, monkeypatch):

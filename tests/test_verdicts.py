@@ -1,6 +1,7 @@
 """Decision rules: every branch by hand, against the slow reference, and their error rates on simulated scores."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -418,6 +419,15 @@ def randomised(*arguments, bars=FAST, **keywords):
 
 
 class TestRandomisation:
+    @pytest.mark.parametrize(("refused", "verdict"), [(6, "pass"), (7, "inconclusive")])
+    def test_a_jitter_that_moves_predictions_leaves_self_similarity_unknown(self, refused, verdict):
+        found = similar(0.05, 0.99, n=64)
+        judged = randomisation(
+            replace(found, reported={"jitter_refused": refused}), {}, entry("randomisation", "lower"), FAST, SEED
+        )
+        assert judged.verdict == verdict
+        assert ("jittered weights change" in judged.reason) == (verdict == "inconclusive")
+
     def test_pass(self):
         found = randomised(0.05, 0.99, bars=DEFAULTS)
         assert found.verdict == "pass"
@@ -674,3 +684,16 @@ def test_bars_can_be_moved():
     assert randomised(0.05, 0.99, bars=Thresholds(similar=0.04)).verdict == "inconclusive"
     assert randomised(0.05, 0.99, bars=Thresholds(gap=0.97, resamples=1000)).verdict == "fail"
     assert randomised(0.05, 0.99, bars=Thresholds(same=0.01, resamples=1000)).verdict == "fail"
+
+
+def test_a_share_of_hits_alone_has_wilson_s_interval():
+    found = scores(np.ones(200))
+    controls = {
+        "noise": Control(
+            "Uniform noise", "noise", np.tile(np.arange(200) % 5 == 0, (3, 1)) * 1.0, np.ones((3, 200), dtype=bool)
+        )
+    }
+    shares = entry().model_copy(update={"unit": "share"})
+    assert vs_noise(found, controls, shares, FAST, SEED).interval == pytest.approx(
+        (0.98116, 1.0), abs=1e-4
+    )  # 200/(200 + 1.96²)

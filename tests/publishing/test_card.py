@@ -101,7 +101,7 @@ def test_what_is_described_is_not_compared_and_not_said_twice(evidence: Evidence
                     timing={"seconds_batch_1": 2.5, "seconds_best_batch": 1.25, "peak_memory_mb": 812.3}, device="cuda"
                 ),
             },
-            "One map takes 2.5 s alone, 1.25 s in the best batch, 3 passes through the model (a backward pass counts as "
+            "One map takes 2.5 s alone, 1.25 s each in a batch of 8, 3 passes through the model (a backward pass counts as "
             "one more) and at most 812 MB of memory on cuda (n = 8 on digits-cnn).",
         ),
         ({"provenance": Provenance(timing={"peak_memory_mb": None})}, "It was measured (n = 8 on digits-cnn)."),
