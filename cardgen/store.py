@@ -7,6 +7,8 @@ from pathlib import Path
 from cardgen.records import CONTROLS, MethodEntry, MethodRecord, Record, SubjectRecord, dumps, load, write_atomic
 from cardgen.scores import Scores
 
+DIGEST = hashlib.sha256().digest_size
+
 
 @dataclass(frozen=True)
 class Store:
@@ -33,15 +35,18 @@ class Store:
         return load(Record, path) if path.is_file() else None
 
     def scores(self, key: str) -> Scores | None:
-        """Stored scores, if they are there and whole. Whatever is wrong with the file, they can be measured again."""
+        """Stored scores, if they are there and whole: a file whose digest does not fit is as good as none."""
         try:
-            return Scores.loads(self._scores_path(key).read_bytes())
-        except Exception:
+            data = self._scores_path(key).read_bytes()
+        except OSError:
             return None
+        digest, content = data[:DIGEST], data[DIGEST:]
+        return Scores.loads(content) if hashlib.sha256(content).digest() == digest else None
 
     def save_scores(self, key: str, scores: Scores) -> None:
         """Keep scores, so that a change of thresholds or of other records does not measure them again."""
-        write_atomic(self._scores_path(key), scores.dumps())
+        content = scores.dumps()
+        write_atomic(self._scores_path(key), hashlib.sha256(content).digest() + content)
 
     def save_subject(self, record: SubjectRecord) -> None:
         """Write subject.json unless it says the same."""
