@@ -25,9 +25,10 @@ def curve(study: Study, steps: int, background: str, *, insert: bool) -> Float[T
     """
     subject = study.subject
     pixels = subject.inputs.shape[2] * subject.inputs.shape[3]
-    if not 1 < steps <= min(pixels, torch.iinfo(torch.int16).max):
+    most = min(pixels, torch.iinfo(torch.int16).max)
+    if not 1 < steps <= most:
         raise CardgenError(
-            f"a curve of {steps} steps over {pixels} pixels; expected 2 to {pixels} steps; set the parameter steps, or give larger images"
+            f"a curve of {steps} steps over {pixels} pixels; expected 2 to {most} steps; set the parameter steps, or give larger images"
         )
     # the step at which each place in the order changes
     of_place = torch.searchsorted(counts(pixels, steps)[1:], torch.arange(pixels), right=True) + 1

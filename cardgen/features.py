@@ -39,9 +39,8 @@ def last_features(model: nn.Module, example: Float[Tensor, "n c h w"]) -> str:
         )
     try:
         with torch.no_grad():
-            model.forward(
-                example
-            )  # not model(example): this pass is no measurement, and hooks that count are not to see it
+            # not model(example): this pass is no measurement, and hooks that count are not to see it
+            model.forward(example)
     finally:
         for handle in handles:
             handle.remove()
