@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from cardgen.budgets import BUDGETS, CORE, Budget, sized
 from cardgen.config import RunConfig
 from cardgen.errors import CardgenError
-from cardgen.keys import key_parts
-from cardgen.methods import METHODS, Method, real_methods
+from cardgen.keys import data_part, key_parts
+from cardgen.forward import prepared
+from cardgen.methods import METHODS, Explainer, Method, real_methods
 from cardgen.metrics import METRICS, Metric
 from cardgen.records import Value
 from cardgen.registry import unknown
 from cardgen.subjects.loading import Loaded
 
-JUDGED = ("vs_noise", "randomisation")
+JUDGED = ("vs_noise", "randomisation", "axiom", "unchanged")
 """Rules that controls are put through as well."""
 
 
@@ -32,7 +33,7 @@ class Job:
     @property
     def passes(self) -> int:
         """Samples to be forwarded, estimated."""
-        return self.metric.passes(self.n, self.method.passes(self.method_parameters), self.metric_parameters)
+        return self.metric.passes(self.n, Explainer(self.method, self.method_parameters), self.metric_parameters)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,7 @@ def make_plan(config: RunConfig, loaded: Loaded) -> Plan:
     compared = [METRICS[key] for key in metrics if METRICS[key].entry.rule == "vs_noise"]
     families = {
         metric.entry.key: [make.job(key, metric, {"draw": draw}) for key in noise for draw in range(budget.draws)]
-        + [make.job(key, metric) for key in priors]
+        + [make.job(key, metric) for key in priors if set(METHODS[key].needs) <= set(metric.entry.needs)]
         for metric in compared
     }
     jobs = list(_control_jobs(make, metrics, budget)) + [
@@ -75,7 +76,7 @@ def _control_jobs(make: "_Maker", metrics: Sequence[str], budget: Budget) -> Ite
     """Every control through every judged metric; of the noise family a draw that is no member."""
     for key in METHODS:
         control = METHODS[key].entry.control
-        if not control or (control == "truth" and make.loaded.subject.masks is None):
+        if not control or ("masks" in METHODS[key].needs and make.loaded.subject.masks is None):
             continue
         given: dict[str, Value] = {"draw": budget.draws} if control == "noise" else {}
         for metric in metrics:
@@ -88,7 +89,7 @@ class _Maker:
 
     def __init__(self, config: RunConfig, loaded: Loaded, budget: Budget) -> None:
         self.config, self.loaded, self.budget = config, loaded, budget
-        self._no_features = _no_features(loaded)
+        self._unfit: dict[str, str] = {}
 
     def job(self, method_key: str, metric: Metric, given: Mapping[str, Value] = {}) -> Job:
         method = METHODS[method_key]
@@ -109,6 +110,8 @@ class _Maker:
         )
         if self.config.layer and method.entry.access == "features":
             parts["layer"] = self.config.layer
+        if "masks" in method.needs:
+            parts["masks"] = data_part(self.loaded.samples)
         return Job(method, method_parameters, metric, metric_parameters, n, parts, self._skip(method, metric))
 
     def _skip(self, method: Method, metric: Metric) -> str:
@@ -117,15 +120,24 @@ class _Maker:
             return f"model at chance level (accuracy {record.accuracy:.2g}, n = {record.n})"
         if "masks" in metric.entry.needs and self.loaded.subject.masks is None:
             return "the data has no ground-truth masks"
-        if method.entry.access == "features" and self._no_features:
-            return self._no_features
-        return ""
+        if "weights" in metric.entry.needs and self.loaded.black_box:
+            return "needs the model's weights; the model is a black box that gives only outputs"
+        if method.entry.key not in self._unfit:
+            self._unfit[method.entry.key] = _unfit(method, self.loaded)
+        return self._unfit[method.entry.key]
 
 
-def _no_features(loaded: Loaded) -> str:
-    """Why methods that need convolutional features do not fit, if so."""
+def _unfit(method: Method, loaded: Loaded) -> str:
+    """Why a method cannot explain the model, if so."""
+    access = method.entry.access
+    if access not in ("none", "outputs") and loaded.black_box:
+        return f"needs the model's {access}; the model is a black box that gives only outputs"
+    subject = loaded.subject
     try:
-        _ = loaded.subject.features
+        if access == "features":
+            _ = subject.features
+        with prepared(subject.model):
+            method.fits(subject.model, subject.inputs[:1])
     except CardgenError as error:
         return str(error).partition(";")[0]
     return ""

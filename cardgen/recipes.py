@@ -1,6 +1,8 @@
-"""Named changes of what is explained. A recipe is the memo's key, so it says all that its maps depend on."""
+"""Named changes of what is explained. A recipe is the memo's key, so its fields, or its name, say all that its maps depend on."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -27,5 +29,29 @@ class Weights:
     draw: int = 0
 
 
-Recipe = Original | Reseed | Weights
+@dataclass(frozen=True)
+class Network:
+    """Another network in the model's place: `build` makes it of the model and one sample, once a subject."""
+
+    name: Hashable
+    build: Callable[[Any, Any], Any] = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Other inputs: `make` gives them for a subject and a slice of its samples, of the shape of the original ones."""
+
+    name: Hashable
+    make: Callable[[Any, slice], Any] = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Another class explained: `choose` gives it for a subject and a slice of its samples."""
+
+    name: Hashable
+    choose: Callable[[Any, slice], Any] = field(compare=False)
+
+
+Recipe = Original | Reseed | Weights | Network | Inputs | Targets
 ORIGINAL = Original()

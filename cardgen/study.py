@@ -19,7 +19,7 @@ from cardgen.features import last_features
 from cardgen.forward import counted, prepared, probabilities, with_classes
 from cardgen.memo import Memo
 from cardgen.methods import Context, Method, attributions, reduced
-from cardgen.recipes import ORIGINAL, Original, Recipe, Reseed, Weights
+from cardgen.recipes import ORIGINAL, Inputs, Network, Original, Recipe, Reseed, Targets, Weights
 from cardgen.records import Value
 from cardgen.similarity import is_flat
 from cardgen.space import UNNORMALISED, Space, substrate
@@ -83,11 +83,11 @@ class Subject:
         return found
 
     def probabilities(self, n: int, recipe: Recipe = ORIGINAL) -> Float[Tensor, "n k"]:
-        """Softmax probabilities of all classes on the unperturbed samples."""
+        """Softmax probabilities of all classes under a recipe."""
 
         def compute(part: slice) -> Tensor:
-            with self.changed(recipe):
-                return probabilities(self.model, self.inputs[part], self.batch)
+            with self.changed(recipe) as model:
+                return probabilities(model, self.inputs_of(part, recipe), self.batch)
 
         return self.per_sample(("probabilities", recipe), n, compute)
 
@@ -129,9 +129,24 @@ class Subject:
         """Layers with parameters, topmost first."""
         return weights.layers_from_top(self.model, self.inputs[:1])
 
+    def inputs_of(self, part: slice, recipe: Recipe) -> Float[Tensor, "m c h w"]:
+        """Some samples' inputs under a recipe."""
+        found: Tensor = recipe.make(self, part) if isinstance(recipe, Inputs) else self.inputs[part]
+        return found
+
+    def targets_of(self, part: slice, recipe: Recipe) -> Int[Tensor, " m"]:
+        """The class explained of some samples under a recipe."""
+        found: Tensor = recipe.choose(self, part) if isinstance(recipe, Targets) else self.targets[part]
+        return found
+
     @contextmanager
-    def changed(self, recipe: Recipe) -> Iterator[None]:
+    def changed(self, recipe: Recipe) -> Iterator[nn.Module]:
         """The model under a recipe."""
+        if isinstance(recipe, Network):
+            other = self.memo.get(("network", recipe.name), lambda: recipe.build(self.model, self.inputs[:1]))
+            with prepared(other):
+                yield other
+            return
         with ExitStack() as stack:
             if isinstance(recipe, Weights):
                 if recipe.jitter:
@@ -144,7 +159,7 @@ class Subject:
                         partial(weights.reset, self.model, layer, self.seed, recipe.draw),
                     )
                     stack.enter_context(weights.changed(self.model, fresh))
-            yield
+            yield self.model
 
     @cached_property
     def features(self) -> str:
@@ -152,11 +167,16 @@ class Subject:
         with prepared(self.model):
             return self.layer or last_features(self.model, self.inputs[:1])
 
+    @cached_property
+    def mean_mask(self) -> Float[Tensor, "h w"] | None:
+        """How often each pixel belongs to the object."""
+        return None if self.masks is None else self.masks.float().mean(0)
+
     def context(self, part: slice, seed: int, method: Method) -> Context:
         """What a method gets to know of some samples."""
         masks = None if self.masks is None else self.masks[part]
         layer = self.features if method.entry.access == "features" else self.layer
-        return Context(self.ids[part], seed, self.space, self.batch, masks, layer)
+        return Context(self.ids[part], seed, self.space, self.batch, masks, layer, self.mean_mask)
 
 
 class StudyKey(NamedTuple):
@@ -205,10 +225,9 @@ class Study:
             else subject.seed
         )
         context = subject.context(part, seed, self.method)
-        with subject.changed(recipe):
-            return attributions(
-                self.method, subject.model, subject.inputs[part], subject.targets[part], context, self.parameters
-            )
+        inputs, targets = subject.inputs_of(part, recipe), subject.targets_of(part, recipe)
+        with subject.changed(recipe) as model:
+            return attributions(self.method, model, inputs, targets, context, self.parameters)
 
     def maps(self, recipe: Recipe = ORIGINAL) -> Float[Tensor, "n h w"]:
         """The method's maps under a recipe: attributions after the method's declared reduction."""
@@ -261,13 +280,26 @@ def descending(values: Float[Tensor, "n p"]) -> Int[Tensor, "n p"]:
     return torch.stack([row.sort(stable=True).indices for row in keys])
 
 
+PLAIN = (bool, int, float, str, type(None))
+
+
 def weights_digest(model: nn.Module) -> str:
-    """sha256 over names and types of all modules, and names, shapes and values of all parameters and buffers, stored ones or not."""
+    """sha256 over names, types and plain attributes of all modules, and names, shapes and values of all parameters and buffers.
+
+    Plain attributes are public numbers, words, and tuples or lists of them: a stride, a temperature.
+    """
     digest = hashlib.sha256()
     for name, module in model.named_modules():
-        digest.update(f"{name} {type(module).__qualname__}".encode())
+        plain = {
+            key: value for key, value in vars(module).items() if key[0] != "_" and key != "training" and _plain(value)
+        }
+        digest.update(f"{name} {type(module).__qualname__} {sorted(plain.items())}".encode())
     for name, value in sorted({**dict(model.named_parameters()), **dict(model.named_buffers())}.items()):
         array = value.detach().cpu().contiguous().view(-1)
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
         digest.update(array.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _plain(value: object) -> bool:
+    return isinstance(value, PLAIN) or (isinstance(value, tuple | list) and all(map(_plain, value)))

@@ -8,7 +8,7 @@ from small_models import Pooled, every_batch_and_order, lively, seeded, small_su
 from cardgen import measure
 from cardgen.draws import content_ids
 from cardgen.errors import CardgenError
-from cardgen.methods import METHODS, Method, merged
+from cardgen.methods import METHODS, Explainer, Method, merged
 from cardgen.metrics import METRICS
 from cardgen.scores import Scores
 from cardgen.study import Study, Subject
@@ -152,7 +152,7 @@ class TestEach:
         cuts = (CHEAP["curve_samples"],)  # as the runner cuts, so that fewer samples are not computed with all others
         subject = Subject(*small.call, content_ids(small.inputs), masks=small.masks, cuts=cuts)
         scores = metric.measure(Study(subject, n, explained, explaining), parameters)
-        declared = metric.passes(n, explained.passes(explaining), parameters)
+        declared = metric.passes(n, Explainer(explained, explaining), parameters)
         assert scores.passes == pytest.approx(declared, rel=0.1, abs=2)
 
     def test_an_unknown_parameter_is_refused(self, key):

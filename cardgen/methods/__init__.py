@@ -7,7 +7,7 @@ evaluation mode with frozen parameters, and a chunk of samples that its `context
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
@@ -31,6 +31,7 @@ class Context:
         space: bounds and mean of the inputs' channels.
         batch: samples to forward at once.
         masks: ground truth, for the planted-truth control only.
+        mean_mask: the mean of all samples' masks, for the prior of that name only.
         layer: the layer whose feature maps methods of class activation take; found if None.
     """
 
@@ -40,6 +41,7 @@ class Context:
     batch: int = 32
     masks: Bool[Tensor, "n h w"] | None = None
     layer: str | None = None
+    mean_mask: Float[Tensor, "h w"] | None = None
 
     def part(self, chunk: slice) -> "Context":
         """The context of a chunk of the samples."""
@@ -51,16 +53,22 @@ class Context:
 
 
 Explain = Callable[..., Float[Tensor, "n _ h w"]]
+Ranges = Mapping[str, tuple[Value, ...]]
+Fits = Callable[[nn.Module, Float[Tensor, "1 c h w"]], None]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
 class Method:
-    """A registered method: its entry in the catalogue, its function, and the passes that one map costs."""
+    """A registered method: its entry in the catalogue, its function, and what `method` was told of it."""
 
     entry: MethodEntry
     function: Explain
     passes: Callable[[Mapping[str, Any]], int]
+    needs: tuple[str, ...] = ()
+    complete: str = ""
+    ranges: Ranges = field(default_factory=dict)
+    fits: Fits = lambda model, example: None
 
     @property
     def defaults(self) -> dict[str, Value]:
@@ -70,6 +78,28 @@ class Method:
     def parameters(self, given: Mapping[str, Value]) -> dict[str, Value]:
         """Defaults with `given` in their place; an unknown name is refused with the nearest."""
         return merged(self.entry.key, self.defaults, given)
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """A method with its hyperparameters."""
+
+    method: Method
+    parameters: Mapping[str, Value]
+
+    @property
+    def passes(self) -> int:
+        """Samples forwarded for one map."""
+        return self.method.passes(self.parameters)
+
+    def variations(self) -> list["Explainer"]:
+        """The same with one hyperparameter at another value of its declared range, for each in turn."""
+        return [
+            replace(self, parameters={**self.parameters, name: value})
+            for name, values in self.method.ranges.items()
+            for value in values
+            if value != self.parameters[name]
+        ]
 
 
 METHODS: Registry[Method] = Registry("cardgen.methods")
@@ -85,6 +115,10 @@ def method(
     signed: bool = True,
     random: bool = False,
     control: str = "",
+    needs: tuple[str, ...] = (),
+    complete: str = "",
+    ranges: Ranges | None = None,
+    fits: Fits = lambda model, example: None,
     version: int = 1,
     passes: Callable[[Mapping[str, Any]], int] = lambda parameters: 0,
 ) -> Callable[[F], F]:
@@ -99,6 +133,10 @@ def method(
         signed: whether the map's sign means evidence for and against.
         random: whether it draws random numbers.
         control: for controls, what kind: noise, prior, flat or truth.
+        needs: what the subject must have: masks.
+        complete: the hyperparameter that names the baseline against which the method claims completeness; empty where it claims none.
+        ranges: values over which people set each hyperparameter, for hyperparameter_dependence.
+        fits: raises CardgenError where the model is one that the method cannot explain; the words up to the first `;` are the reason of the skip.
         version: of the numbers.
         passes: samples forwarded (a backward pass counts as one) for one map, from the hyperparameters.
     """
@@ -106,7 +144,7 @@ def method(
     entry = MethodEntry(**fields, signed=signed, random=random, control=control, version=version)  # type: ignore[arg-type]
 
     def register(function: F) -> F:
-        METHODS.add(key, Method(entry, function, passes))
+        METHODS.add(key, Method(entry, function, passes, needs, complete, ranges or {}, fits))
         return function
 
     return register

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from cardgen.methods import keyword_defaults, merged
+from cardgen.methods import Explainer, keyword_defaults, merged
 from cardgen.records import Attribute, Direction, MetricEntry, Source, Value
 from cardgen.registry import Registry
 from cardgen.scores import Scores
@@ -19,7 +19,7 @@ Size = Literal["maps", "again", "few"]
 
 Measure = Callable[..., Scores]
 F = TypeVar("F", bound=Callable[..., Any])
-Passes = Callable[[int, int, Mapping[str, Any]], int]
+Passes = Callable[[int, Explainer, Mapping[str, Any]], int]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def metric(
     needs: tuple[str, ...] = (),
     requires: tuple[str, ...] = (),
     version: int = 1,
-    passes: Passes = lambda n, map_passes, parameters: n * map_passes,
+    passes: Passes = lambda n, explainer, parameters: n * explainer.passes,
 ) -> Callable[[F], F]:
     """Register a metric; raise `version` whenever its numbers move.
 
@@ -81,10 +81,10 @@ def metric(
         rule: the decision rule, a key of `cardgen.verdicts.RULES`.
         size: which of the budget's sample sizes it takes.
         unit: of the number; "probability" also asks for a difference of at least 0.01.
-        needs: what the subject must have: masks.
+        needs: what the subject must have: masks, or weights (a model that can be changed, not only asked).
         requires: metrics whose pass this one's pass needs.
         version: of the numbers.
-        passes: samples forwarded in all, from (n, passes of one map, parameters); an estimate for plans and progress.
+        passes: samples forwarded in all, from (n, the method with its hyperparameters, parameters); an estimate for plans and progress.
     """
     entry = MetricEntry(
         key=key,

@@ -21,6 +21,7 @@ from cardgen.registry import unknown
 from cardgen.space import Space
 from cardgen.study import Subject, weights_digest
 from cardgen.subjects import digits_on_scenes as digits
+from cardgen.subjects.black_box import BlackBox
 from cardgen.subjects.networks import load_embedded, normalised
 
 LABELS = {
@@ -52,6 +53,11 @@ class Loaded:
     images: UInt8[np.ndarray, "n 3 h w"]
     samples: tuple[tuple[str, str], ...]
     weights: str
+
+    @property
+    def black_box(self) -> bool:
+        """Whether the model shows nothing but its outputs."""
+        return isinstance(self.subject.model, BlackBox)
 
     @property
     def dtype(self) -> str:

@@ -8,7 +8,15 @@ from cardgen.methods import Context, method
 from cardgen.methods.controls.noise import SOURCE
 
 
-@method(key="planted_truth", title="Planted truth", source=SOURCE, access="none", signed=False, control="truth")
+@method(
+    key="planted_truth",
+    title="Planted truth",
+    source=SOURCE,
+    access="none",
+    signed=False,
+    control="truth",
+    needs=("masks",),
+)
 def planted_truth(
     model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], context: Context
 ) -> Float[Tensor, "n 1 h w"]:

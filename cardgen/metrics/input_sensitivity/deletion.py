@@ -20,7 +20,7 @@ from cardgen.study import Study
     source=Source(paper="Petsiuk et al. 2018", url="https://arxiv.org/abs/1806.07421", where="section 4.1"),
     rule="vs_noise",
     size="maps",
-    passes=lambda n, map_passes, p: n * (map_passes + p["steps"]) + 1,
+    passes=lambda n, explainer, p: n * (explainer.passes + p["steps"]) + 1,
 )
 def deletion(study: Study, *, steps: int = 50, substrate: str = "mean") -> Scores:
     """∫₀¹ f_c(x with the share t of most salient pixels replaced) dt, by the trapezoid rule over `steps` equal steps, step 0 included.

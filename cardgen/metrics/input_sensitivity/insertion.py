@@ -20,7 +20,7 @@ from cardgen.study import Study
     source=Source(paper="Petsiuk et al. 2018", url="https://arxiv.org/abs/1806.07421", where="section 4.1"),
     rule="vs_noise",
     size="maps",
-    passes=lambda n, map_passes, p: n * (map_passes + p["steps"] + 1),
+    passes=lambda n, explainer, p: n * (explainer.passes + p["steps"] + 1),
 )
 def insertion(study: Study, *, steps: int = 50, substrate: str = "blur") -> Scores:
     """∫₀¹ f_c(substrate with the share t of most salient pixels put back) dt, by the trapezoid rule over `steps` equal steps.

@@ -29,7 +29,7 @@ REPETITIONS = 5
     ),
     rule="descriptive",
     size="few",
-    passes=lambda n, map_passes, p: map_passes * (n * (REPETITIONS + 2) + REPETITIONS + 7),
+    passes=lambda n, explainer, p: explainer.passes * (n * (REPETITIONS + 2) + REPETITIONS + 7),
 )
 def computational_efficiency(study: Study) -> Scores:
     """Samples that pass through the model for one map, counted by a hook; a pass that records gradients counts twice.

@@ -25,7 +25,7 @@ from cardgen.study import Study
     source=Source(paper="Boggust et al. 2023", url="https://doi.org/10.1145/3593013.3593997", where="determinism"),
     rule="descriptive",
     size="few",
-    passes=lambda n, map_passes, p: n * map_passes * p["runs"],
+    passes=lambda n, explainer, p: n * explainer.passes * p["runs"],
 )
 def determinism(study: Study, *, runs: int = 5) -> Scores:
     """The lowest Spearman correlation between any two of a sample's maps from `runs` runs with different seeds.

@@ -20,9 +20,10 @@ from cardgen.study import Study
     source=Source(paper="Adebayo et al. 2018", url="https://arxiv.org/abs/1810.03292", where="section 3"),
     rule="randomisation",
     size="again",
-    passes=lambda n, map_passes, p: (
-        n * (map_passes * (p["reinitialisations"] + 3) + 2)
-        + min(n, p["curve_samples"]) * map_passes * p["reinitialisations"] * (p["depths"] - 1)
+    needs=("weights",),
+    passes=lambda n, explainer, p: (
+        n * (explainer.passes * (p["reinitialisations"] + 3) + 2)
+        + min(n, p["curve_samples"]) * explainer.passes * p["reinitialisations"] * (p["depths"] - 1)
     ),
 )
 def cascading_randomization(

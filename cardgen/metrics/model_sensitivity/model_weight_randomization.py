@@ -20,7 +20,8 @@ from cardgen.study import Study
     ),
     rule="randomisation",
     size="again",
-    passes=lambda n, map_passes, p: n * (map_passes * (p["reinitialisations"] + 3) + 2),
+    needs=("weights",),
+    passes=lambda n, explainer, p: n * (explainer.passes * (p["reinitialisations"] + 3) + 2),
 )
 def model_weight_randomization(study: Study, *, reinitialisations: int = 5) -> Scores:
     """Mean over re-initialisations of the Spearman correlation between a sample's maps from the trained and the re-initialised model.
