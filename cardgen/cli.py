@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
@@ -14,6 +15,7 @@ from cardgen import __version__
 from cardgen.errors import CardgenError
 
 UNFIT, INTERRUPTED = 2, 130
+F = TypeVar("F", bound=Callable[..., Any])
 FOLDER = click.Path(path_type=Path, file_okay=False)
 EXISTING = click.Path(path_type=Path, file_okay=False, exists=True)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -55,30 +57,68 @@ def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[st
     return tuple(name.strip() for name in value.split(",") if name.strip()) if value else None
 
 
+SUBJECT: tuple[Callable[[F], F], ...] = (
+    click.option(
+        "--model",
+        help="The model to explain: a torchvision name, timm:NAME, hf:NAME, FILE.py:FUNCTION, PACKAGE.MODULE:FUNCTION, "
+        "FILE.onnx, or an embedded one (default digit-cnn).",
+    ),
+    click.option(
+        "--weights", help="DEFAULT (default), none, a file (.safetensors, .pt, .pth), or a name of torchvision's."
+    ),
+    click.option(
+        "--num-classes", type=int, help="Outputs of the model, where its weights have another number than is usual."
+    ),
+    click.option("--preprocess", help="imagenet, or settings such as resize=256,crop=224,mean=0.5,std=0.5."),
+    click.option(
+        "--data",
+        help="The data to explain it on: a folder of images, a CSV of path,label,mask, hf:NAME, or digits-on-scenes (default).",
+    ),
+    click.option("--classes", type=FILE, help="A file that maps class names to the model's outputs."),
+    click.option("--target", help="The class explained: predicted (default), label, or a class number."),
+    click.option("--n", type=int, help="Samples for every metric, in place of the budget's."),
+    click.option("--device", help="auto (default), cpu, cuda, cuda:N."),
+    click.option(
+        "--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), help="Of the model; its own by default."
+    ),
+    click.option("--batch", type=int, help="Samples to forward at once; probed by default."),
+    click.option("--layer", help="The layer that class activation methods take; found by default."),
+    click.option("--seed", type=int, help="Of all random draws (default 0)."),
+    click.option("--config", type=FILE, help="Settings; cardgen.yaml here, if there is one, by default."),
+)
+MEASURED: tuple[Callable[[F], F], ...] = (
+    click.option("--name", help="The subject's folder (default MODEL-DATA)."),
+    click.option("--methods", callback=_names, help="Methods, with commas; `core` (default) or `all`."),
+    click.option("--metrics", callback=_names, help="Metrics, with commas; `all` by default."),
+    click.option(
+        "--budget", type=click.Choice(["quick", "standard", "full"]), help="Sample and draw counts (default quick)."
+    ),
+    click.option("--out", type=FOLDER, help="Folder that takes evaluations/ and cards/ (default here)."),
+    click.option(
+        "--force",
+        is_flag=True,
+        default=None,
+        help="Measure again what is there, and let smaller budgets replace larger ones.",
+    ),
+    click.option("--force-unhealthy", is_flag=True, default=None, help="Give verdicts on a model at chance level."),
+    click.option(
+        "--missing", is_flag=True, default=None, help="Only what has no record yet; leave changed ones alone."
+    ),
+)
+
+
+def _options(*groups: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
+    def add(command: F) -> F:
+        for option in reversed([option for group in groups for option in group]):
+            command = option(command)
+        return command
+
+    return add
+
+
 @main.command()
-@click.option("--model", help="The model to explain (default digit-cnn).")
-@click.option("--data", help="The data to explain it on (default digits-on-scenes).")
-@click.option("--methods", callback=_names, help="Methods, with commas; `core` (default) or `all`.")
-@click.option("--metrics", callback=_names, help="Metrics, with commas; `all` by default.")
-@click.option(
-    "--budget", type=click.Choice(["quick", "standard", "full"]), help="Sample and draw counts (default quick)."
-)
-@click.option("--target", help="The class explained: predicted (default), label, or a class number.")
-@click.option("--n", type=int, help="Samples for every metric, in place of the budget's.")
-@click.option("--device", help="auto (default), cpu, cuda, cuda:N.")
-@click.option("--batch", type=int, help="Samples to forward at once; probed by default.")
-@click.option("--layer", help="The layer that class activation methods take; found by default.")
-@click.option("--seed", type=int, help="Of all random draws (default 0).")
-@click.option("--out", type=FOLDER, help="Folder that takes evaluations/ and cards/ (default here).")
-@click.option("--config", type=FILE, help="Settings; cardgen.yaml here, if there is one, by default.")
-@click.option(
-    "--force",
-    is_flag=True,
-    default=None,
-    help="Measure again what is there, and let smaller budgets replace larger ones.",
-)
-@click.option("--force-unhealthy", is_flag=True, default=None, help="Give verdicts on a model at chance level.")
-@click.option("--dry-run", is_flag=True, default=None, help="Say what would be measured, and stop.")
+@_options(SUBJECT, MEASURED)
+@click.option("--dry-run", is_flag=True, default=None, help="The same as `cardgen plan`.")
 def run(config: Path | None, **flags: Any) -> None:
     """Measure saliency methods, write verdicts and cards.
 
@@ -88,6 +128,41 @@ def run(config: Path | None, **flags: Any) -> None:
     from cardgen.session import run_session
 
     sys.exit(run_session(load_config(config, flags), Console()))
+
+
+@main.command()
+@_options(SUBJECT, MEASURED)
+def plan(config: Path | None, **flags: Any) -> None:
+    """Say what `run` would measure, skip, and cost; write nothing."""
+    from cardgen.config import load_config
+    from cardgen.session import run_session
+
+    sys.exit(run_session(load_config(config, {**flags, "dry_run": True}), Console()))
+
+
+@main.command()
+@_options(SUBJECT)
+def doctor(config: Path | None, **flags: Any) -> None:
+    """Check the installation, the device, and whether model and data fit; write nothing."""
+    from cardgen.config import load_config
+    from cardgen.display import say
+    from cardgen.doctor import examine
+
+    console, well = Console(), True
+    for finding in examine(load_config(config, flags)):
+        say(console, f"{'✓' if finding.well else '✗'} {finding.text}", style=None if finding.well else "red")
+        well = well and finding.well
+    sys.exit(0 if well else 1)
+
+
+@main.command()
+@click.option("--evaluations", type=FOLDER, default=Path("evaluations"), show_default=True, help="Records to look at.")
+def coverage(evaluations: Path) -> None:
+    """Say which evaluations have no verdict yet. Needs no torch."""
+    from cardgen.coverage import coverage_lines
+
+    for line in coverage_lines(evaluations):
+        click.echo(line)
 
 
 @main.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,6 +15,7 @@ from cardgen.registry import unknown
 from cardgen.thresholds import Thresholds
 
 FILE = "cardgen.yaml"
+SLUG = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
 class RunConfig(BaseModel):
@@ -22,19 +23,26 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
     model: str = "digit-cnn"
+    weights: str | None = None
+    num_classes: int | None = Field(default=None, ge=2)
+    preprocess: str | None = None
     data: str = "digits-on-scenes"
+    classes: Path | None = None
+    name: str | None = Field(default=None, pattern=SLUG)
     methods: tuple[str, ...] = Field(default=("core",), min_length=1)
     metrics: tuple[str, ...] = Field(default=("all",), min_length=1)
     budget: BudgetName = "quick"
     target: str = "predicted"
     n: int | None = Field(default=None, ge=2)
     device: str = "auto"
+    dtype: Literal["float32", "float16", "bfloat16"] | None = None
     batch: int | None = Field(default=None, ge=1)
     layer: str | None = None
     seed: int = Field(default=0, ge=0)
     out: Path = Path()
     force: bool = False
     force_unhealthy: bool = False
+    missing: bool = False
     dry_run: bool = False
     thresholds: Thresholds = Thresholds()
 

@@ -100,7 +100,7 @@ class Lines:
         if now - self._said > EVERY and SHARE * self._total < done < self._total:
             self._said = now
             left = (now - self._start) * (self._total - done) / done
-            say(self._console, f"… {done / self._total:.0%} done, about {_duration(left)} left")
+            say(self._console, f"… {done / self._total:.0%} done, about {duration(left)} left")
 
 
 def _work(job: Job) -> int:
@@ -138,5 +138,8 @@ def _line(record: Record) -> str:
     return f"{MARKS[record.verdict]} {record.method} · {record.metric}: {record.reason}"
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, as people say them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

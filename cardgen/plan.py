@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from cardgen.budgets import BUDGETS, CORE, Budget, sized
 from cardgen.config import RunConfig
 from cardgen.errors import CardgenError
-from cardgen.keys import data_part, key_parts
 from cardgen.forward import prepared
+from cardgen.keys import data_part, key_parts
 from cardgen.methods import METHODS, Explainer, Method, real_methods
 from cardgen.metrics import METRICS, Metric
 from cardgen.records import Value
@@ -123,11 +123,11 @@ class _Maker:
         if "weights" in metric.entry.needs and self.loaded.black_box:
             return "needs the model's weights; the model is a black box that gives only outputs"
         if method.entry.key not in self._unfit:
-            self._unfit[method.entry.key] = _unfit(method, self.loaded)
+            self._unfit[method.entry.key] = unfit(method, self.loaded)
         return self._unfit[method.entry.key]
 
 
-def _unfit(method: Method, loaded: Loaded) -> str:
+def unfit(method: Method, loaded: Loaded) -> str:
     """Why a method cannot explain the model, if so."""
     access = method.entry.access
     if access not in ("none", "outputs") and loaded.black_box:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cardgen.errors import CardgenError
 from cardgen.forward import prepared
+from cardgen.memory import free, ran_out
 from cardgen.records import write_atomic
 from cardgen.timing import synchronise
 
@@ -41,7 +42,7 @@ def batch_size(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> int:
         torch.__version__,
     ]
     key = hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
-    file = _cache() / "batch.json"
+    file = cache_folder() / "batch.json"
     known: dict[str, int] = _load(file)
     if key not in known:
         known = {**known, key: _search(model, example)}
@@ -50,7 +51,8 @@ def batch_size(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> int:
     return known[key]
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Where batch sizes are kept for the user."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cardgen"
 
 
@@ -79,8 +81,10 @@ def _rates(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> Iterator[tupl
     while size <= LARGEST:
         try:
             rate = throughput(model, example, size)
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
+        except Exception as error:
+            if not ran_out(error):
+                raise
+            free()
             return
         yield size, rate
         best = max(best, rate)

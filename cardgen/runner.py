@@ -5,7 +5,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -17,6 +17,7 @@ from cardgen.draws import seed_of
 from cardgen.errors import CardgenError
 from cardgen.forward import counted
 from cardgen.keys import ENGINE, PICTURES, data_part, digest, scores_key
+from cardgen.memory import free, ran_out
 from cardgen.methods import METHODS
 from cardgen.picture import alt_text, example_picture
 from cardgen.plan import Job, Plan
@@ -70,9 +71,9 @@ class Outcome:
         return [record for record in self.written if record.verdict == "error"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Runner:
-    """Runs a plan into a store."""
+    """Runs a plan into a store. Where memory runs out, it goes on with half the batch."""
 
     loaded: Loaded
     plan: Plan
@@ -87,7 +88,7 @@ class Runner:
         found = list(states.values())
         outcome = Outcome(current=found.count("current"), kept=found.count("kept"))
         todo = [job for job, state in states.items() if state == "missing"]
-        families = [job for job in self._family_jobs(todo) if self._stored(job) is None]
+        families = [job for job in self.family_jobs(todo) if self._stored(job) is None]
         self.progress.begin(len(todo) + len(families), sum(job.passes for job in [*families, *todo] if not job.skip))
         self.store.save_subject(self.loaded.record)
         with counted(self.loaded.subject.model, self.progress.advance):
@@ -138,7 +139,8 @@ class Runner:
         mine = significant(vars(self.thresholds))
         return all(mine.get(name, value) == value for name, value in found.rule.thresholds.items())
 
-    def _family_jobs(self, todo: list[Job]) -> list[Job]:
+    def family_jobs(self, todo: Sequence[Job]) -> list[Job]:
+        """The controls' jobs that a list of jobs is compared with."""
         metrics = {job.metric.entry.key for job in todo if not job.skip}
         return [job for key, jobs in self.plan.families.items() if key in metrics for job in jobs]
 
@@ -197,9 +199,20 @@ class Runner:
         """The job's scores: stored ones, unless forced, else measured and stored."""
         scores = self._stored(job)
         if scores is None:
-            scores = job.metric.measure(self._study(job), job.metric_parameters)
+            scores = self._measured(job)
             self.store.save_scores(scores_key(job.parts), scores)
         return scores
+
+    def _measured(self, job: Job) -> Scores:
+        while True:
+            try:
+                return job.metric.measure(self._study(job), job.metric_parameters)
+            except Exception as error:
+                if not ran_out(error) or self.loaded.subject.batch == 1:
+                    raise
+            # after the except clause, which holds the frames of the failure and their tensors
+            self.loaded = replace(self.loaded, subject=self.loaded.subject.halved())
+            free()
 
     def _controls(self, job: Job) -> Controls:
         """The scores of the noise family and the priors for a job's metric, one entry a control."""

@@ -1,11 +1,14 @@
 """One `cardgen run`: subject, plan, measuring, cards; and what is said of it."""
 
+from dataclasses import replace
+
 from rich.console import Console
 
 from cardgen.build import build
 from cardgen.config import RunConfig
 from cardgen.display import built, say, watching
-from cardgen.plan import Plan, make_plan
+from cardgen.plan import Job, make_plan
+from cardgen.plan_report import plan_lines
 from cardgen.runner import Outcome, Runner
 from cardgen.store import Store
 from cardgen.subjects.loading import load_subject
@@ -25,9 +28,16 @@ def run_session(config: RunConfig, console: Console) -> int:
         f"batches of {loaded.subject.batch}",
     )
     store = Store(config.out / "evaluations", record.slug)
+    for note in loaded.notes:
+        say(console, note)
+    if config.missing:
+        plan = replace(plan, jobs=[job for job in plan.jobs if _untested(store, job)])
     if config.dry_run:
-        _say_plan(plan, Runner(loaded, plan, store, config.thresholds, config.force), console)
+        for line in plan_lines(Runner(loaded, plan, store, config.thresholds, config.force)):
+            say(console, line)
         return 0
+    if any(job.method.entry.access == "features" and not job.skip for job in plan.jobs):
+        say(console, f"Methods of class activation take the layer {loaded.subject.features}; --layer names another.")
     with watching(console) as progress:
         outcome = Runner(loaded, plan, store, config.thresholds, config.force, progress).run()
     _say_outcome(outcome, console)
@@ -37,16 +47,10 @@ def run_session(config: RunConfig, console: Console) -> int:
     return FAILED if outcome.errors else 0
 
 
-def _say_plan(plan: Plan, runner: Runner, console: Console) -> None:
-    states = [(job, runner.state(job)) for job in plan.jobs]
-    found = [state for _, state in states]
-    for job in (job for job, state in states if state == "missing"):
-        what = f"skipped: {job.skip}" if job.skip else f"n = {job.n}, about {job.passes:,} samples to forward"
-        say(console, f"{job.method.entry.key} · {job.metric.entry.key}: {what}")
-    counts = (
-        f"{found.count('missing')} evaluations to do, {found.count('current')} up to date, {found.count('kept')} kept"
-    )
-    say(console, f"{counts}. Nothing was written.")
+def _untested(store: Store, job: Job) -> bool:
+    """Whether there is no record of a job, or only that of a failure."""
+    found = store.record(store.path(job.method.entry, job.metric.entry.key))
+    return found is None or found.verdict == "error"
 
 
 def _say_outcome(outcome: Outcome, console: Console) -> None:

@@ -8,6 +8,7 @@ from cardgen.records import CONTROLS, MethodEntry, MethodRecord, Record, Subject
 from cardgen.scores import Scores
 
 DIGEST = hashlib.sha256().digest_size
+SAME_SUBJECT = ("model_sha256", "data", "target", "shape", "has_masks")
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,11 @@ class Store:
         write_atomic(self._scores_path(key), hashlib.sha256(content).digest() + content)
 
     def save_subject(self, record: SubjectRecord) -> None:
-        """Write subject.json unless it says the same."""
-        _write(self.root / "subject.json", dumps(record).encode())
+        """Write subject.json unless it says the same, or speaks of more samples of the same model and data."""
+        path = self.root / "subject.json"
+        found = load(SubjectRecord, path) if path.is_file() else record
+        if not (found.n > record.n and all(getattr(found, name) == getattr(record, name) for name in SAME_SUBJECT)):
+            _write(path, dumps(record).encode())
 
     def drawn(self, method: str) -> str:
         """The key of a method's example picture; empty unless method.json and the picture that it names are there and whole."""

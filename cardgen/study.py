@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cardgen import draws, weights
 from cardgen.errors import CardgenError
 from cardgen.features import last_features
-from cardgen.forward import counted, prepared, probabilities, with_classes
+from cardgen.forward import all_logits, counted, prepared, with_classes
 from cardgen.memo import Memo
 from cardgen.methods import Context, Method, attributions, reduced
 from cardgen.recipes import ORIGINAL, Inputs, Network, Original, Recipe, Reseed, Targets, Weights
@@ -65,6 +65,10 @@ class Subject:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def halved(self) -> "Subject":
+        """The same subject with half the batch; what was computed is kept."""
+        return replace(self, batch=max(self.batch // 2, 1))
+
     @contextmanager
     def open(self) -> Iterator[None]:
         """The model prepared for measuring, its forward passes counted; given back as it was."""
@@ -82,14 +86,18 @@ class Subject:
         found: Tensor = torch.cat(parts)[:n]
         return found
 
-    def probabilities(self, n: int, recipe: Recipe = ORIGINAL) -> Float[Tensor, "n k"]:
-        """Softmax probabilities of all classes under a recipe."""
+    def logits(self, n: int, recipe: Recipe = ORIGINAL) -> Float[Tensor, "n k"]:
+        """Logits of all classes under a recipe."""
 
         def compute(part: slice) -> Tensor:
             with self.changed(recipe) as model:
-                return probabilities(model, self.inputs_of(part, recipe), self.batch)
+                return all_logits(model, self.inputs_of(part, recipe), self.batch)
 
-        return self.per_sample(("probabilities", recipe), n, compute)
+        return self.per_sample(("logits", recipe), n, compute)
+
+    def probabilities(self, n: int, recipe: Recipe = ORIGINAL) -> Float[Tensor, "n k"]:
+        """Softmax probabilities of all classes under a recipe."""
+        return self.logits(n, recipe).softmax(1)
 
     def clean(self, n: int) -> Float[Tensor, " n"]:
         """f_c(x) of each sample's target."""
@@ -102,18 +110,21 @@ class Subject:
             return substrate(name, self.inputs[:n], self.space)
         return self.per_sample(("substrate", name), n, lambda part: substrate(name, self.inputs[part], self.space))
 
-    def removed(self, name: str, n: int) -> Float[Tensor, " n"]:
-        """f_c of the bare substrate; one forward pass serves all samples where it is a colour."""
-        targets = self.targets[:n, None]
+    def bare(self, name: str, n: int) -> Float[Tensor, "n k"]:
+        """Logits of the bare substrate; one forward pass serves all samples where it is a colour."""
         if name != "blur":
             one = substrate(name, self.inputs[:1], self.space)
-            row: Tensor = self.memo.get(("removed", name), lambda: probabilities(self.model, one, 1))
-            return row.expand(n, -1).gather(1, targets)[:, 0]
+            row: Tensor = self.memo.get(("bare", name), lambda: all_logits(self.model, one, 1))
+            return row.expand(n, -1)
 
         def compute(part: slice) -> Tensor:
-            return probabilities(self.model, self.substrate(name, part.stop)[part], self.batch)
+            return all_logits(self.model, self.substrate(name, part.stop)[part], self.batch)
 
-        return self.per_sample(("removed", name), n, compute).gather(1, targets)[:, 0]
+        return self.per_sample(("bare", name), n, compute)
+
+    def removed(self, name: str, n: int) -> Float[Tensor, " n"]:
+        """f_c of the bare substrate."""
+        return self.bare(name, n).softmax(1).gather(1, self.targets[:n, None])[:, 0]
 
     def ties(self, n: int) -> Int[Tensor, "n p"]:
         """A random order of the pixels for each sample, which settles ties the same way for every map."""
@@ -229,16 +240,23 @@ class Study:
         with subject.changed(recipe) as model:
             return attributions(self.method, model, inputs, targets, context, self.parameters)
 
+    def attributions(self) -> Float[Tensor, "n _ h w"]:
+        """The method's attributions as they are, before its reduction."""
+        return self.subject.per_sample(StudyKey("attributions", self.identity), self.n, self.explain)
+
     def maps(self, recipe: Recipe = ORIGINAL) -> Float[Tensor, "n h w"]:
         """The method's maps under a recipe: attributions after the method's declared reduction."""
         if self.given is not None and isinstance(recipe, Original):
             return self.given[: self.n]
         reduction = self.method.entry.reduction if self.method else "sum"
-        return self.subject.per_sample(
-            StudyKey(("maps", recipe), self.identity),
-            self.n,
-            lambda part: reduced(self.explain(part, recipe), reduction),
-        )
+
+        def compute(part: slice) -> Tensor:
+            original = isinstance(recipe, Original)
+            return reduced(
+                self.upto(part.stop).attributions()[part] if original else self.explain(part, recipe), reduction
+            )
+
+        return self.subject.per_sample(StudyKey(("maps", recipe), self.identity), self.n, compute)
 
     def map_of(self, attributions: Float[Tensor, "m _ h w"]) -> Float[Tensor, "m h w"]:
         """The method's declared reduction."""

@@ -86,7 +86,7 @@ def made_metric(key, measure=None, *, rule="descriptive", version=1, size="maps"
         needs=needs,
         version=version,
     )
-    return Metric(entry, measure or mean_of_map, size, lambda n, map_passes, parameters: n * map_passes)
+    return Metric(entry, measure or mean_of_map, size, lambda n, explainer, parameters: n * explainer.passes)
 
 
 def mean_of_map(study):

@@ -329,4 +329,4 @@ def test_a_long_run_says_now_and_then_how_much_is_left(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.0, "0 s"), (89.0, "89 s"), (90.0, "2 min"), (3600.0, "60 min")])
 def test_durations_are_said_in_seconds_or_minutes(seconds, words):
-    assert display._duration(seconds) == words
+    assert display.duration(seconds) == words

@@ -136,7 +136,7 @@ def method(
         needs: what the subject must have: masks.
         complete: the hyperparameter that names the baseline against which the method claims completeness; empty where it claims none.
         ranges: values over which people set each hyperparameter, for hyperparameter_dependence.
-        fits: raises CardgenError where the model is one that the method cannot explain; the words up to the first `;` are the reason of the skip.
+        fits: raises CardgenError where the method cannot explain the model; the words up to the first `;` become the reason.
         version: of the numbers.
         passes: samples forwarded (a backward pass counts as one) for one map, from the hyperparameters.
     """

@@ -1,39 +1,35 @@
 """From a configuration to a subject: model, data, targets, health."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
-from torch import Tensor, nn
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
 
 from cardgen.budgets import BUDGETS
 from cardgen.config import RunConfig
 from cardgen.errors import CardgenError
-from cardgen.forward import prepared, probabilities
 from cardgen.intervals import wilson
+from cardgen.keys import digest
 from cardgen.probe import batch_size
 from cardgen.records import SubjectRecord
-from cardgen.registry import unknown
-from cardgen.space import Space
 from cardgen.study import Subject, weights_digest
-from cardgen.subjects import digits_on_scenes as digits
 from cardgen.subjects.black_box import BlackBox
-from cardgen.subjects.networks import load_embedded, normalised
+from cardgen.subjects.data import Data, load_data
+from cardgen.subjects.embedded import DATA, DESCRIPTION, MODELS, embedded_data, embedded_model
+from cardgen.subjects.models import LoadedModel, check_fit, load_model
+from cardgen.subjects.preprocess import Preprocess
 
-LABELS = {
-    "digit-cnn": (digits.DIGIT_NAMES, "the digit", "A small convolutional network that reads the handwritten digit"),
-    "scene-cnn": (
-        digits.SCENE_NAMES,
-        "the scene",
-        "A small convolutional network that names the photograph behind the digit",
-    ),
-}
-MODELS: Mapping[str, Callable[[], nn.Module]] = {name: lambda name=name: load_embedded(name) for name in LABELS}  # type: ignore[misc]
-DATA = "digits-on-scenes"
+IN_MEMORY = 2**31
+"""Inputs of more bytes lie in a file that is mapped into memory."""
+AT_ONCE = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +42,15 @@ class Loaded:
         images: the samples as people see them.
         samples: name of each sample, and a digest of its image, mask, label and normalisation.
         weights: digest of the model's weights.
+        notes: what whoever runs it should know: images that could not be read, how classes were matched.
     """
 
     subject: Subject
     record: SubjectRecord
-    images: UInt8[np.ndarray, "n 3 h w"]
+    images: UInt8[np.ndarray, "n c h w"]
     samples: tuple[tuple[str, str], ...]
     weights: str
+    notes: tuple[str, ...] = ()
 
     @property
     def black_box(self) -> bool:
@@ -69,58 +67,134 @@ def load_subject(config: RunConfig) -> Loaded:
     """The subject that a configuration names.
 
     Raises:
-        CardgenError: no such model or data, no such device, or a target class that the model does not have.
+        CardgenError: no such model, data or device, weights or images that cannot be read, a target class that the model does not have.
     """
-    if config.model not in MODELS:
-        raise CardgenError(unknown("model", config.model, MODELS))
-    if config.data != DATA:
-        raise CardgenError(unknown("data set", config.data, [DATA]))
     device = choose_device(config.device)
-    model = MODELS[config.model]().to(device)
-    scenes = digits.assemble("test")
-    inputs = normalised(torch.from_numpy(scenes.images)).to(device)
-    classes, what, description = LABELS[config.model]
-    labels = torch.from_numpy(scenes.digits if config.model == "digit-cnn" else scenes.scenes).to(device)
-    masks = torch.from_numpy(scenes.masks).to(device) if config.model == "digit-cnn" else None
-    batch = config.batch or batch_size(model, inputs[:1])
-    with prepared(model):
-        predicted = probabilities(model, inputs, batch).argmax(1)
-    weights = weights_digest(model)
-    record = SubjectRecord(
-        slug=f"{config.model}-{DATA}",
-        title=f"{config.model} on {DATA}",
-        description=f"{description}; real handwritten digits on crops of real photographs, explained for {what}.",
-        model=config.model,
-        model_sha256=weights,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        classes=classes,
-        data=DATA,
-        data_sha256=digits.digest(scenes),
-        n=len(inputs),
-        shape=tuple(inputs.shape[1:]),
-        target=config.target,
-        has_masks=masks is not None,
-        **health(predicted, labels),
-    )
+    model, dtype = _model(config, device)
+    outputs = check_fit(model.module, _grey(model.preprocess, device, dtype))
+    data = _data(config, model, outputs)
+    inputs = _inputs(data.images, model.preprocess, device, dtype)
     subject = Subject(
-        model,
+        model.module,
         inputs,
-        chosen_targets(config.target, predicted, labels, len(classes)),
-        scenes.ids,
-        masks=masks,
-        space=Space.normalised(digits.MEAN, digits.STD),
+        torch.zeros(len(inputs), dtype=torch.int64, device=device),
+        data.ids,
+        masks=None if data.masks is None else torch.from_numpy(data.masks).to(device),
+        space=model.preprocess.space,
         seed=config.seed,
-        batch=batch,
+        batch=config.batch or batch_size(model.module, inputs[:1]),
         layer=config.layer,
         cuts=cuts(config.n),
     )
-    labelled = labels.cpu().numpy()
-    contents = [
-        hashlib.sha256(b"".join([image.tobytes(), mask.tobytes(), label.tobytes(), str(subject.space).encode()]))
-        for image, mask, label in zip(scenes.images, scenes.masks, labelled, strict=True)
-    ]
-    samples = zip(scenes.ids, (content.hexdigest() for content in contents), strict=True)
-    return Loaded(subject, record, scenes.images, tuple(samples), weights)
+    with subject.open():
+        predicted = subject.probabilities(len(subject)).argmax(1)
+    labels = None if data.labels is None else torch.from_numpy(data.labels.astype(np.int64)).to(device)
+    targets = chosen_targets(config.target, predicted, labels, outputs)
+    weights, samples = weights_digest(model.module), _samples(data, subject)
+    record = SubjectRecord(
+        slug=config.name or f"{model.name}-{data.name}",
+        title=f"{model.name} on {data.name}",
+        description=_about(config, model, data),
+        model=model.name,
+        model_sha256=weights,
+        parameters=sum(parameter.numel() for parameter in model.module.parameters()),
+        classes=data.classes if len(data.classes) <= AT_ONCE else (),
+        data=data.name,
+        data_sha256=digest(samples),
+        n=len(inputs),
+        shape=tuple(inputs.shape[1:]),
+        target=config.target,
+        has_masks=data.masks is not None,
+        **health(predicted, labels),
+    )
+    return Loaded(replace(subject, targets=targets), record, data.images, samples, weights, data.notes)
+
+
+def _model(config: RunConfig, device: torch.device) -> tuple[LoadedModel, torch.dtype]:
+    """The model on its device, and the type of its inputs: the one asked for, else the model's own."""
+    if config.model in MODELS:
+        for name in ("weights", "num_classes", "preprocess"):
+            if getattr(config, name) is not None:
+                raise CardgenError(
+                    f"{config.model} is an embedded model; expected no {name}, got {getattr(config, name)}; leave it out"
+                )
+        model = embedded_model(config.model)
+    else:
+        model = load_model(
+            config.model, weights=config.weights, num_classes=config.num_classes, preprocess=config.preprocess
+        )
+    wanted = getattr(torch, config.dtype) if config.dtype else None
+    module = model.module.to(device, wanted) if wanted else model.module.to(device)
+    floats = (p.dtype for p in module.parameters() if p.is_floating_point())
+    return replace(model, module=module), next(floats, torch.float32)
+
+
+def _data(config: RunConfig, model: LoadedModel, outputs: int) -> Data:
+    if config.data == DATA:
+        return embedded_data(model.preprocess, model.classes, outputs)
+    return load_data(
+        config.data,
+        preprocess=model.preprocess,
+        outputs=outputs,
+        classes=model.classes,
+        class_file=config.classes,
+        n=config.n or max(BUDGETS[config.budget].samples.values()),
+        seed=config.seed,
+    )
+
+
+def _grey(preprocess: Preprocess, device: torch.device, dtype: torch.dtype) -> Float[Tensor, "1 c h w"]:
+    image = torch.full((1, preprocess.channels, *preprocess.crop), 128, dtype=torch.uint8)
+    return preprocess.normalised(image).to(device, dtype)
+
+
+def _inputs(
+    images: UInt8[np.ndarray, "n c h w"], preprocess: Preprocess, device: torch.device, dtype: torch.dtype
+) -> Float[Tensor, "n c h w"]:
+    """The samples as the model takes them; in a file mapped into memory where they are many and the device is the CPU."""
+    inputs = _empty(images.shape, device, dtype)
+    for start in range(0, len(images), AT_ONCE):
+        part = torch.from_numpy(np.ascontiguousarray(images[start : start + AT_ONCE]))
+        inputs[start : start + AT_ONCE] = preprocess.normalised(part).to(device, dtype)
+    return inputs
+
+
+def _empty(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    size = int(np.prod(shape))
+    if device.type != "cpu" or size * dtype.itemsize <= IN_MEMORY:
+        return torch.empty(shape, device=device, dtype=dtype)
+    with tempfile.NamedTemporaryFile(prefix="cardgen-", delete=False) as file:
+        found = torch.from_file(file.name, shared=True, size=size, dtype=dtype).view(shape)
+    with suppress(OSError):  # where an open file cannot be removed, it stays until the system clears temporary files
+        Path(file.name).unlink()
+    return found
+
+
+def _samples(data: Data, subject: Subject) -> tuple[tuple[str, str], ...]:
+    """Name of each sample, and a digest of all that was given with it."""
+    space = str(subject.space).encode()
+    contents = []
+    for i, image in enumerate(data.images):
+        content = hashlib.sha256(image.tobytes())
+        for more in (data.masks, data.labels):
+            if more is not None:
+                content.update(more[i].tobytes())
+        content.update(space)
+        contents.append(content.hexdigest())
+    return tuple(zip(data.ids, contents, strict=True))
+
+
+def _explained(target: str, classes: Sequence[str]) -> str:
+    if target.isdigit():
+        named = f" ({classes[int(target)]})" if int(target) < len(classes) else ""
+        return f"class {target}{named}"
+    return {"predicted": "the class that it predicts", "label": "the labelled class"}.get(target, target)
+
+
+def _about(config: RunConfig, model: LoadedModel, data: Data) -> str:
+    what = DESCRIPTION if config.data == DATA else f"{len(data.images)} images of {data.name}"
+    text = f"{model.description}; {what}, explained for {_explained(config.target, data.classes)}."
+    return text[0].upper() + text[1:]
 
 
 def health(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"] | None) -> dict[str, Any]:
@@ -153,9 +227,10 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise CardgenError(f"device {name!r} cannot be used: {error}; expected auto, cpu, cuda or cuda:N") from None
+        torch.ones((), device=device).item()  # a device without storage, such as meta, fails here
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CardgenError(f"device {name!r} cannot be used: {reason}; expected auto, cpu, cuda or cuda:N") from None
     return device
 
 
