@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cardgen.errors import CardgenError
 from cardgen.subjects.class_files import composed, read_class_file
+from cardgen.subjects.samples import shortened
 
 _SHOWN = 5
 _PLACEHOLDER = re.compile(r"(LABEL|class)[ _]\d+")
@@ -35,7 +36,8 @@ def match_classes(names: Sequence[str], *, outputs: int, classes: tuple[str, ...
 
     1. A file that says it (`read_class_file`). 2. The model's own class names; upper and lower case, spaces and underscores do not
     matter, and of synonyms ("tench, Tinca tinca") any will do. 3. WordNet ids ("n01440764") where the model has ImageNet's 1 000
-    outputs. 4. Numbers of outputs. 5. Where the model names no classes and has as many outputs: the order given.
+    outputs. 4. Numbers of outputs. 5. Where the model names no classes and has as many outputs: the order given, unless it is of
+    numbers (1 to 10, say), which may be meant otherwise.
 
     Args:
         names: the data's classes, each once, in their order: sorted, or the data set's own.
@@ -58,8 +60,8 @@ def match_classes(names: Sequence[str], *, outputs: int, classes: tuple[str, ...
         return Matching(found, known or wordnet_ids(), "the data's classes were matched to outputs by WordNet id")
     if found := _by_number(names, outputs):
         return Matching(found, known, f"the data's classes were taken as numbers of outputs{_trap(names, outputs)}")
-    if not known and len(names) == outputs:
-        note = f"the model names no classes, so the data's ({_listed(names)}) were taken as outputs 0 to {outputs - 1} in this order"
+    if not known and len(names) == outputs and not any(name.isdecimal() for name in names):
+        note = f"the model names no classes, so the data's ({shortened(names)}) were taken as outputs 0 to {outputs - 1} in this order"
         return Matching({name: i for i, name in enumerate(names)}, tuple(names), note)
     raise CardgenError(_unmatched(names, outputs, own))
 
@@ -76,11 +78,13 @@ def _by_file(names: Sequence[str], outputs: int, known: tuple[str, ...], file: P
     left = [name for name in names if not _candidates(name, table) and composed(name) not in said.outputs]
     if left:
         raise CardgenError(
-            f"{file} does not say which output {_listed([repr(name) for name in left])} {'is' if len(left) == 1 else 'are'}; "
+            f"{file} does not say which output {shortened([repr(name) for name in left])} {'is' if len(left) == 1 else 'are'}; "
             f"expected every class of the data in it; add {'it' if len(left) == 1 else 'them'}"
         )
-    found = _by_name(names, said.names) if said.names else {name: said.outputs[composed(name)] for name in names}
-    spoken = said.names or {output: name for name, output in reversed(said.outputs.items())}
+    found = (
+        (_by_name(names, said.names) or {}) if said.names else {name: said.outputs[composed(name)] for name in names}
+    )
+    spoken = said.names or {output: name for name, output in reversed(list(said.outputs.items()))}
     return Matching(
         found, known or _filled(spoken, outputs), f"the data's classes were matched to outputs by {file.name}"
     )
@@ -99,7 +103,7 @@ def _by_name(names: Sequence[str], own: Mapping[int, str]) -> dict[str, int] | N
     for name, found in fits.items():
         if len(found) > 1:
             raise CardgenError(
-                f"class {name!r} of the data fits outputs {_listed([str(i) for i in sorted(found)])} of the model; expected one; say "
+                f"class {name!r} of the data fits outputs {shortened([str(i) for i in sorted(found)])} of the model; expected one; say "
                 f"which by --classes FILE with lines `name,output`"
             )
     return _distinct({name: min(found) for name, found in fits.items()})
@@ -148,7 +152,7 @@ def _trap(names: Sequence[str], outputs: int) -> str:
     if len(names) < outputs or sorted(names) == sorted(names, key=int):
         return ""
     return (
-        f"; if the model was trained by torchvision's ImageFolder, its outputs are in text order ({_listed(sorted(names))}): then "
+        f"; if the model was trained by torchvision's ImageFolder, its outputs are in text order ({shortened(sorted(names))}): then "
         f"say so by --classes FILE"
     )
 
@@ -162,7 +166,7 @@ def _unmatched(names: Sequence[str], outputs: int, own: Mapping[int, str]) -> st
     left = [name for name in names if not _candidates(name, table) and not _is_number(name, outputs)] or list(names)
     expected = ["names of the model's classes"] if own else [f"{outputs} classes"]
     expected += ["ImageNet's WordNet ids"] if outputs == len(wordnet_ids()) else []
-    listed = _listed([_with_nearest(name, own) if k < _SHOWN else name for k, name in enumerate(left)])
+    listed = shortened([_with_nearest(name, own) if k < _SHOWN else name for k, name in enumerate(left)])
     return (
         f"{len(left)} of the data's {len(names)} classes fit no output of the model: {listed}; expected {', '.join(expected)} or "
         f"numbers 0 to {outputs - 1}; rename them, or say which is which by --classes FILE with lines `name,output`"
@@ -173,8 +177,3 @@ def _with_nearest(name: str, own: Mapping[int, str]) -> str:
     parts = {_plain(part): part.strip() for full in own.values() for part in full.split(",")}
     near = difflib.get_close_matches(_plain(name), list(parts), n=1, cutoff=0.6)
     return f"{name!r} (nearest: {parts[near[0]]})" if near else repr(name)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -63,7 +63,10 @@ def read_mask(source: Source, size: tuple[int, int]) -> Image.Image:
     Raises:
         Unreadable: as `read_image`, or a mask of another size.
     """
-    mask = _read(source, _object)
+    try:
+        mask = _read(source, _object)
+    except Unreadable as error:
+        raise Unreadable(f"mask: {error}") from None
     if mask.size != size:
         raise Unreadable(f"mask of {mask.width} × {mask.height} pixels, picture of {size[0]} × {size[1]}")
     return mask
