@@ -210,6 +210,7 @@ def test_a_hair_of_a_picture_is_refused() -> None:
     with pytest.raises(CardgenError) as caught:
         parse_preprocess("size=224").image(Image.new("L", (60_000, 1)))
     assert str(caught.value) == (
-        "a picture of 1 × 60000 pixels would become 224 × 13440000; expected at most 100000000 pixels; leave it out, or resize both sides (resize=HxW)"
+        "a picture of 1 × 60000 pixels would become 224 × 13440000; expected at most 100000000 pixels; "
+        "leave it out, or resize both sides (resize=HxW)"
     )
     assert parse_preprocess("size=224x224").image(Image.new("L", (60_000, 1))).shape == (3, 224, 224)
