@@ -51,14 +51,19 @@ def between_images(study: Study) -> Float[Tensor, " n"]:
 
 
 def scores(study: Study, draws: int, curve: Curve | None = None) -> Scores:
-    """Scores for the randomisation rule, with all layers re-initialised `draws` times.
+    """Scores for the randomisation rule, with all layers re-initialised `draws` times."""
+    layers = len(study.subject.layers)
+    return against_itself(study, torch.stack([to_reset(study, layers, draw) for draw in range(draws)]), curve)
 
-    Values are the mean Spearman correlation over re-initialisations. Parts: `similarity` [draws, n], and `self` [n], the method's
+
+def against_itself(study: Study, found: Float[Tensor, "draws n measures"], curve: Curve | None = None) -> Scores:
+    """Scores for the randomisation rule, from the similarity of maps to those of something else, under every measure.
+
+    Values are the mean Spearman correlation over draws. Parts: `similarity` [draws, n], and `self` [n], the method's
     similarity to itself, under another seed or under jittered weights, whichever is lower on average; samples whose prediction the
     jitter moves take part with the former.
     """
-    layers = len(study.subject.layers)
-    found = torch.stack([to_reset(study, layers, draw) for draw in range(draws)]).double()
+    found = found.double()
     accepted = negligible(study)
     reseeded = self_similarity(study, jittered=False)
     jittered = torch.where(accepted, self_similarity(study, jittered=True), reseeded)

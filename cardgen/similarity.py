@@ -68,6 +68,18 @@ def spearman(a: Float[Tensor, "n h w"], b: Float[Tensor, "n h w"]) -> Float[Tens
     return _flat_rule(ranks, is_flat(a), is_flat(b))
 
 
+def relative_difference(a: Float[Tensor, "n *shape"], b: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:
+    """‖a − b‖₂ / ‖a‖₂ over all values of a sample, float64. Where a is zero: 0 if b is too, else 1.
+
+    >>> relative_difference(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), torch.tensor([[3.0, 3.0], [0.0, 2.0]])).tolist()
+    [0.2, 1.0]
+    """
+    _check(a, b)
+    one, other = a.flatten(1).double(), b.flatten(1).double()
+    norm, moved = one.norm(dim=1), (one - other).norm(dim=1)
+    return torch.where(norm > 0, moved / norm.clamp_min(torch.finfo(torch.float64).tiny), (moved > 0).double())
+
+
 def spearman_abs(a: Float[Tensor, "n h w"], b: Float[Tensor, "n h w"]) -> Float[Tensor, " n"]:
     """Spearman's rank correlation of |a| and |b|: which pixels matter, whatever their sign. Adebayo et al. 2018.
 

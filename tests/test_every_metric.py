@@ -16,6 +16,7 @@ from cardgen.verdicts import RULES
 
 CHEAP = {"steps": 10, "reinitialisations": 2, "depths": 3, "curve_samples": 4, "runs": 3, "draws": 5, "tolerance": 0.25}
 METHOD = {"method": "vanilla_gradients"}
+ALIKE = ("computational_efficiency", "determinism", "hyperparameter_dependence", "model_agnosticism")
 
 
 def cheap(key, **changes):
@@ -125,7 +126,7 @@ class TestEach:
         def score(rows, batch):
             values = run(key, small.take(rows), batch=batch).values
             # where all samples score alike by nature, a term that tells them apart; the helper asks for one
-            return values if key not in ("computational_efficiency", "determinism") else values + np.array(rows)
+            return values if key not in ALIKE else values + np.array(rows)
 
         every_batch_and_order(score, tolerance=1e-6)
 

@@ -81,7 +81,7 @@ def metric(
         rule: the decision rule, a key of `cardgen.verdicts.RULES`.
         size: which of the budget's sample sizes it takes.
         unit: of the number; "probability" also asks for a difference of at least 0.01.
-        needs: what the subject must have: masks, or weights (a model that can be changed, not only asked).
+        needs: what the subject must have: masks, weights (a model that can be changed, not only asked), or classes (two or more).
         requires: metrics whose pass this one's pass needs.
         version: of the numbers.
         passes: samples forwarded in all, from (n, the method with its hyperparameters, parameters); an estimate for plans and progress.

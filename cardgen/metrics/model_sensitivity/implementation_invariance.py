@@ -1,0 +1,119 @@
+"""Implementation invariance: does the attribution stay when the network computes the same in another way?"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cardgen.equivalents import REWRITES
+from cardgen.errors import CardgenError
+from cardgen.forward import logits
+from cardgen.metrics import metric
+from cardgen.recipes import ORIGINAL, Network, Recipe
+from cardgen.records import Source, Value
+from cardgen.scores import Scores
+from cardgen.similarity import is_flat, relative_difference
+from cardgen.study import Study, Subject
+
+TOLERANCE = 1e-4
+
+
+@metric(
+    key="implementation_invariance",
+    title="Implementation Invariance",
+    attribute="model_sensitivity",
+    question="Are attributions the same for two networks that compute the same function?",
+    quantity="relative difference of attributions between equivalent networks",
+    direction="lower",
+    source=Source(paper="Sundararajan et al. 2017", url="https://arxiv.org/abs/1703.01365", where="section 2.2"),
+    rule="axiom",
+    size="again",
+    needs=("weights",),
+    requires=("model_weight_randomization",),
+    passes=lambda n, explainer, p: n * (explainer.passes + 1 + len(REWRITES) * (explainer.passes + 1)),
+)
+def implementation_invariance(study: Study) -> Scores:
+    """max over rewrites of ‖A₁ − A₂‖₂ / ‖A₁‖₂, A₁ a sample's attributions of the network, A₂ those of one that computes the same.
+
+    Rewrites (`cardgen.equivalents`): batch norms folded into the layers before them, hidden channels in another order, and x − min(x, 0)
+    for ReLU modules. One counts only if its logits are those of the network on all samples, up to 1e-4 of the largest. Lower is better,
+    0 is invariance; the rule has a tolerance. Not valid where A₁ is zero everywhere. Sundararajan, Taly, Yan 2017, section 2.2, give the
+    axiom, and no networks to test it on.
+
+    A method that refuses a rewritten network (raises CardgenError, itself or by what it fits) depends on how the network is written:
+    its value is 1. Methods of class activation take the layer of the network's own name. Reported: the median of each rewrite over the
+    samples, or why it was not used.
+
+    Raises:
+        CardgenError: no rewrite can be used.
+    """
+    original = study.attributions()
+    outcomes = {name: _outcome(study, Network(name, rewrite)) for name, rewrite in REWRITES.items()}
+    used = [outcome.errors for outcome in outcomes.values() if outcome.errors is not None]
+    if not used:
+        raise CardgenError(
+            "no equivalent network can be derived, so invariance cannot be tested: "
+            f"{'; '.join(outcome.said for outcome in outcomes.values())}; expected batch norms after convolutions, hidden layers, "
+            "or ReLU modules, in float32; leave the metric out"
+        )
+    return Scores(
+        torch.stack(used).amax(0).cpu().numpy(),
+        original.flatten(1).any(1).cpu().numpy(),
+        is_flat(study.map_of(original)).cpu().numpy(),
+        reported={name: outcome.told for name, outcome in outcomes.items()},
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """What became of a rewrite: the error of each sample where it was used, and a word."""
+
+    errors: Float[Tensor, " n"] | None
+    said: str = ""
+
+    @property
+    def told(self) -> Value:
+        return self.said or (None if self.errors is None else float(self.errors.median()))
+
+
+def _outcome(study: Study, recipe: Network) -> _Outcome:
+    clean = _logits(study.subject, study.n, ORIGINAL)
+    try:
+        moved = (_logits(study.subject, study.n, recipe) - clean).abs().amax()
+    except CardgenError as error:
+        return _Outcome(None, f"not used: {_first_words(error)}")
+    if not moved <= TOLERANCE * clean.abs().amax():
+        return _Outcome(None, f"not used: logits differ by {float(moved):.2g}")
+    try:
+        return _Outcome(_errors(study, recipe))
+    except CardgenError as error:
+        return _Outcome(
+            torch.ones(study.n, dtype=torch.float64, device=clean.device), f"refused: {_first_words(error)}"
+        )
+
+
+def _first_words(error: CardgenError) -> str:
+    return str(error).partition(";")[0]
+
+
+def _logits(subject: Subject, n: int, recipe: Recipe) -> Float[Tensor, "n k"]:
+    """Logits of all classes under a recipe."""
+
+    @torch.no_grad()
+    def compute(part: slice) -> Tensor:
+        with subject.changed(recipe) as model:
+            return torch.cat([logits(model, chunk) for chunk in torch.split(subject.inputs[part], subject.batch)])
+
+    return subject.per_sample(("logits", recipe), n, compute)
+
+
+def _errors(study: Study, recipe: Network) -> Float[Tensor, " n"]:
+    with study.subject.changed(recipe) as network:
+        if study.method is not None:
+            study.method.fits(network, study.subject.inputs[:1])
+
+    def compute(part: slice) -> Tensor:
+        return relative_difference(study.upto(part.stop).attributions()[part], study.explain(part, recipe))
+
+    return study.memo(("relative difference", recipe), compute)
