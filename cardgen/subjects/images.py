@@ -124,7 +124,7 @@ def _orientation(picture: Image.Image) -> int:
     try:
         return int(picture.getexif().get(_ORIENTATION, 1))
     except Exception:
-        return 1
+        return 1.0
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
@@ -152,7 +152,7 @@ def _grey(picture: Image.Image) -> Shaped[np.ndarray, "h w"]:
 def _highest(picture: Image.Image) -> float:
     """The value that stands for white."""
     if picture.mode == "F":
-        return 1
+        return 1.0
     bits, tags = 16, _tags(picture)
     if picture.format == "TIFF":
         bits = tags.get(_BITS, (1,))[0]
@@ -172,8 +172,7 @@ def _object(picture: Image.Image) -> Image.Image:
         picture = picture.convert("RGB")
     values = np.atleast_3d(np.asarray(picture))
     colours = values[..., :-1] if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") else values
-    least = colours.max() / 2 if picture.format in ("JPEG", "MPO") else 0
-    inside = (colours != 0) & (colours >= least)
+    inside = colours >= max(1, colours.max() / 2) if picture.format in ("JPEG", "MPO") else colours != 0
     return Image.fromarray(inside.any(axis=2).astype(np.uint8) * np.uint8(255))
 
 
@@ -196,4 +195,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "more than fits into memory"
     text = " ".join(str(error).split())
+    if "decompressed data too large" in text.lower():
+        return "packed text of absurd length"
     return "truncated" if "truncated" in text.lower() else f"damaged ({text or type(error).__name__:.80})"
