@@ -53,10 +53,10 @@ def list_folder(folder: Path) -> Listing:
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """Paths of files, from the folder on, with `/` between; each folder is read once, by name, however many links lead to it."""
-    waiting, seen = [""], set()
-    while waiting:
-        start = waiting.pop()
+    """Paths of files, from the folder on, with `/` between; each folder is read once, links to folders last, in order of names."""
+    waiting, links, seen = [""], list[str](), set()
+    while waiting or links:
+        start = waiting.pop() if waiting else links.pop(0)
         try:
             status = os.stat(folder / start)
             entries = sorted(os.scandir(folder / start), key=lambda entry: entry.name)
@@ -69,7 +69,9 @@ def _walk(folder: Path) -> Iterator[str]:
             continue
         seen.add((status.st_dev, status.st_ino))
         shown = [entry for entry in entries if not entry.name.startswith(".") and entry.name.lower() not in _LITTER]
-        waiting += [f"{start}{entry.name}/" for entry in reversed(shown) if _is_folder(entry)]
+        folders = [entry for entry in shown if _is_folder(entry)]
+        waiting += [f"{start}{entry.name}/" for entry in folders if not entry.is_symlink()]
+        links += [f"{start}{entry.name}/" for entry in folders if entry.is_symlink()]
         yield from (f"{start}{entry.name}" for entry in shown if not _is_folder(entry))
 
 
@@ -157,7 +159,7 @@ def _notes(files: Sequence[str], pictures: int, masks: Mapping[str, str], found:
     if len(files) > pictures:
         yield f"{len(files) - pictures} files were passed over, as their endings are no pictures' ({_endings(files)})"
     if masks and not found:
-        yield f"{len(masks)} masks were found, but none has the path and stem of a picture ({identifier(next(iter(masks.values())))}, say)"
+        yield f"none of the masks ({shortened([identifier(path) for path in masks.values()], 2)}) has the path and stem of a picture"
 
 
 def _endings(files: Sequence[str]) -> str:
