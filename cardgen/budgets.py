@@ -21,13 +21,22 @@ class Budget:
 
 BUDGETS: Mapping[str, Budget] = {
     "quick": Budget(
-        {"maps": 64, "again": 40, "few": 8}, 3, {"reinitialisations": 3, "curve_samples": 8}, {"n_masks": 500}
+        {"maps": 64, "again": 40, "few": 8},
+        3,
+        {"reinitialisations": 3, "curve_samples": 8, "perturbations": 250, "noise_draws": 3, "draws": 5},
+        {"n_masks": 500, "n_samples": 16, "stride": 0.125},
     ),
     "standard": Budget(
-        {"maps": 200, "again": 100, "few": 16}, 5, {"reinitialisations": 5, "curve_samples": 8}, {"n_masks": 2000}
+        {"maps": 200, "again": 100, "few": 16},
+        5,
+        {"reinitialisations": 5, "curve_samples": 8, "perturbations": 1000, "noise_draws": 5, "draws": 10},
+        {"n_masks": 2000, "n_samples": 32, "stride": 0.0625},
     ),
     "full": Budget(
-        {"maps": 500, "again": 200, "few": 32}, 5, {"reinitialisations": 5, "curve_samples": 16}, {"n_masks": 4000}
+        {"maps": 500, "again": 200, "few": 32},
+        5,
+        {"reinitialisations": 5, "curve_samples": 16, "perturbations": 1000, "noise_draws": 5, "draws": 10},
+        {"n_masks": 4000, "n_samples": 50, "stride": 0.0625},
     ),
 }
 RANK = {name: rank for rank, name in enumerate(BUDGETS)}

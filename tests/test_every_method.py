@@ -20,7 +20,7 @@ from cardgen.errors import CardgenError
 from cardgen.methods import METHODS, reduced
 from cardgen.subjects.networks import SmallCNN
 
-CHEAP = {"steps": 6, "n_masks": 24, "n_samples": 4, "samples": 4}
+CHEAP = {"steps": 6, "n_masks": 24, "n_samples": 4, "samples": 4, "stride": 0.125}
 SUBJECTS = {
     "small-cnn": lambda: small_subject(lively(seeded(0, SmallCNN)), 64, 64, n=3),
     "residual": lambda: small_subject(lively(seeded(0, Residual)), 16, 14),

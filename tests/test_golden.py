@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 GOLDEN = Path(__file__).parent / "golden" / "scores.json"
-MAPS = {"steps": 8, "n_masks": 24, "n_samples": 4, "samples": 4}
+MAPS = {"steps": 8, "n_masks": 24, "n_samples": 4, "samples": 4, "stride": 0.125}
 SCORES = {
     "steps": 12,
     "reinitialisations": 2,

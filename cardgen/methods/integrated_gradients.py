@@ -15,6 +15,8 @@ from cardgen.space import substrate
     title="Integrated Gradients",
     source=Source(paper="Sundararajan et al. 2017", url="https://arxiv.org/abs/1703.01365", where="section 3"),
     access="gradients",
+    complete="baseline",
+    ranges={"steps": (20, 50, 200), "baseline": ("black", "white", "grey", "mean", "blur")},
     passes=lambda parameters: 2 * parameters["steps"],
 )
 def integrated_gradients(

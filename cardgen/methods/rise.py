@@ -25,6 +25,12 @@ BLOCK = 512
     access="outputs",
     signed=False,
     random=True,
+    ranges={
+        "n_masks": (500, 2000, 4000),
+        "grid": (4, 7, 14),
+        "probability": (0.1, 0.5, 0.9),
+        "background": ("mean", "black", "blur"),
+    },
     passes=lambda parameters: parameters["n_masks"],
 )
 def rise(

@@ -1,5 +1,6 @@
 """Saliency methods from their formulas, one image at a time in float64."""
 
+import copy
 import math
 
 import numpy as np
@@ -49,6 +50,67 @@ def path_integral(model, image, target, baseline, steps=2000):
     for k in range(steps):
         total += gradient(model, baseline + (k + 0.5) / steps * (image - baseline), target) / steps
     return (image - baseline) * total
+
+
+def input_x_gradient(model, image, target):
+    """x ⊙ ∂s_c/∂x, the derivative by central differences. Shrikumar et al. 2016."""
+    return image.double() * vanilla_gradients(model, image, target)
+
+
+def smoothgrad(model, image, target, noise):
+    """1/N Σ_k ∂s_c(x + ε_k)/∂x for the ε_k given. Smilkov et al. 2017."""
+    model, total = exact(model), torch.zeros_like(image, dtype=torch.float64)
+    for epsilon in noise:
+        total += gradient(model, image.double() + epsilon.double(), target)
+    return total / len(noise)
+
+
+class Guided(torch.autograd.Function):
+    """max(h, 0), and on the way back [h > 0] max(g, 0). Springenberg et al. 2015, section 4."""
+
+    @staticmethod
+    def forward(context, h):
+        context.save_for_backward(h)
+        return torch.where(h > 0, h, 0)
+
+    @staticmethod
+    def backward(context, g):
+        (h,) = context.saved_tensors
+        return torch.where((h > 0) & (g > 0), g, 0)
+
+
+class GuidedReLU(torch.nn.Module):
+    """Guided as a module."""
+
+    def forward(self, h):
+        return Guided.apply(h)
+
+
+def guided_backprop(model, image, target, rectifier=GuidedReLU):
+    """The gradient of a copy in which every torch.nn.ReLU, wherever and however often it is used, is a GuidedReLU."""
+    model = copy.deepcopy(exact(model))
+    for parent in model.modules():
+        for name, child in parent.named_children():
+            if isinstance(child, torch.nn.ReLU):
+                setattr(parent, name, rectifier())
+    return gradient(model, image.double(), target)
+
+
+def occlusion(model, image, target, background, windows):
+    """At each pixel the mean drop of f_c over the windows (top, left, height, width) that cover it. Zeiler & Fergus 2014."""
+    whole = probability(model, image, target)
+    total, times = (torch.zeros(image.shape[1:], dtype=torch.float64) for _ in range(2))
+    for top, left, height, width in windows:
+        covered = image.clone()
+        for i in range(top, top + height):
+            for j in range(left, left + width):
+                covered[:, i, j] = background[:, i, j]
+        drop = whole - probability(model, covered, target)
+        for i in range(top, top + height):
+            for j in range(left, left + width):
+                total[i, j] += drop
+                times[i, j] += 1
+    return total / times
 
 
 def upsampled(small, height, width):
