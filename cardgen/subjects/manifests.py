@@ -1,6 +1,7 @@
 """A CSV file that lists pictures: columns path, and if wanted label and mask."""
 
 import csv
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,17 +49,19 @@ def list_manifest(file: Path) -> Listing:
 
 def _rows(file: Path) -> list[_Row]:
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            first = stream.readline()
-            stream.seek(0)
-            reader = csv.reader(stream, delimiter=max(",;\t", key=first.count))
-            places = _places(file, next(reader, []))
-            return [_row(file, reader.line_num, cells, places) for cells in reader if any(map(str.strip, cells))]
-    except (csv.Error, ValueError, OSError) as error:
-        reason = (
-            "not text in UTF-8" if isinstance(error, UnicodeError) else getattr(error, "strerror", None) or str(error)
-        )
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not text in UTF-8"
         raise CardgenError(f"{file}: {reason}; expected a CSV file with a column path; mend or restore it") from None
+    separator = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        places = _places(file, next(reader, []))
+        return [_row(file, reader.line_num, cells, places) for cells in reader if any(map(str.strip, cells))]
+    except csv.Error as error:
+        raise CardgenError(
+            f"{file}: line {reader.line_num}: {error}; expected cells as spreadsheets write them; mend that line"
+        ) from None
 
 
 def _places(file: Path, header: Sequence[str]) -> dict[str, int]:
