@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -12,6 +13,8 @@ from cardgen.draws import seed_of
 from cardgen.errors import CardgenError
 from cardgen.subjects.checkpoints import PICKLED
 from cardgen.subjects.preprocess import EXAMPLE, Preprocess, parse_preprocess
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +84,8 @@ def unknown_preprocess(name: str) -> CardgenError:
     return CardgenError(f"the preprocessing of {name} is not known; expected it with the model; pass {EXAMPLE}")
 
 
-def seeded(build: Callable[[], nn.Module], name: str) -> nn.Module:
-    """A model built with torch's global generator seeded by the model's name, and put back afterwards."""
+def seeded(build: Callable[[], T], name: str) -> T:
+    """What `build` makes, a model say, with torch's global generator seeded by the model's name, and put back afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed_of("init", name))
         return build()

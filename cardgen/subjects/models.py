@@ -90,10 +90,8 @@ def check_fit(module: nn.Module, example: Float[Tensor, "1 c h w"]) -> int:
             "sigmoid's score s return torch.cat([torch.zeros_like(s), s], 1)"
         )
     if not bool(torch.isfinite(beside).all()):
-        raise CardgenError(
-            f"the model gives NaN or infinities for a grey image in {_type(example)}; expected finite scores; check its weights, or choose "
-            f"float32"
-        )
+        advice = "check its weights" + ("" if example.dtype == torch.float32 else ", or choose float32 (--dtype)")
+        raise CardgenError(f"the model gives NaN or infinities in {_type(example)}; expected finite scores; {advice}")
     if bool((beside >= 0).all()) and bool(((beside.sum(1) - 1).abs() < 1e-3).all()):
         raise CardgenError(
             "the model gives probabilities; expected logits, before the softmax; leave the softmax out, or return "

@@ -32,9 +32,7 @@ def own_model(request: Request) -> LoadedModel:
         CardgenError: no such file or function, one that needs arguments, raises, or returns something else; no preprocessing.
     """
     request.check_weights()
-    function = user_function(request.name)
-    with on_path(request.name):
-        made = _called(function, request)
+    function, made = seeded(lambda: _made(request), request.name)
     built, text = made if isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], str) else (made, None)
     module = _module(built, request.name, function)
     loaded = f" with weights from {_loaded(module, request, request.file)}" if request.file else ""
@@ -51,12 +49,14 @@ def own_model(request: Request) -> LoadedModel:
     )
 
 
-def _called(function: Callable[..., Any], request: Request) -> object:
-    """What the function returns, given the number of classes if it takes that."""
+def _made(request: Request) -> tuple[Callable[..., Any], object]:
+    """The function, and what it returns, given the number of classes if it takes that."""
+    function = user_function(request.name)
     given = {} if request.num_classes is None else {"num_classes": request.num_classes}
     _check_arguments(function, request.name, given)
     try:
-        return seeded(lambda: function(**given), request.name)
+        with on_path(request.name):
+            return function, function(**given)
     except CardgenError:
         raise
     except Exception as error:  # whatever the user's code raises

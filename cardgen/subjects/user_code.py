@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -26,8 +27,8 @@ def user_function(name: str) -> Callable[..., Any]:
     """
     place, _, function = name.rpartition(":")
     source = _imported(place)
-    own = [key for key, value in vars(source).items() if getattr(value, "__module__", "") == source.__name__]
-    public = [key for key in own if key[0] != "_" and callable(getattr(source, key))]
+    own = {key: value for key, value in vars(source).items() if inspect.isfunction(value) or inspect.isclass(value)}
+    public = [key for key, value in own.items() if key[0] != "_" and value.__module__ == source.__name__]
     found = getattr(source, function, None)
     if found is None:
         raise CardgenError(
