@@ -145,7 +145,8 @@ def _read(listing: Listing, order: Sequence[int], wanted: int, preprocess: Prepr
         taken.append(i)
     if len(taken) < FEWEST:
         raise CardgenError(
-            f"{len(taken)} pictures could be read{_reasons(failures, ', not ')}; expected at least {FEWEST}; add or mend pictures"
+            f"only {len(taken)} of the pictures could be read{_reasons(failures, ', not ')}; expected at least {FEWEST}; "
+            f"add or mend pictures"
         )
     rows = slice(len(taken))
     return _Read(images[rows], None if masks is None else masks[rows], taken, masked, failures)
@@ -201,9 +202,9 @@ def _on_masks(masks: Bool[np.ndarray, "n h w"] | None, masked: Sequence[int]) ->
     if masks is None:
         return
     if len(masked) < len(masks):
-        yield f"{len(masked)} of {len(masks)} samples have a mask"
+        yield f"samples with a mask: {len(masked)} of {len(masks)}"
     shares = [float(masks[row].mean()) for row in masked]
     if empty := shares.count(0.0):
-        yield f"{empty} masks are empty where the model looks"
+        yield f"masks that are empty where the model looks: {empty}"
     if full := shares.count(1.0):
-        yield f"{full} masks cover all that the model sees"
+        yield f"masks that cover all that the model sees: {full}"

@@ -157,7 +157,7 @@ def _matched(pictures: Sequence[str], masks: Mapping[str, str], labelled: bool) 
 
 def _notes(files: Sequence[str], pictures: int, masks: Mapping[str, str], found: Mapping[str, str]) -> Iterator[str]:
     if len(files) > pictures:
-        yield f"{len(files) - pictures} files were passed over, as their endings are no pictures' ({_endings(files)})"
+        yield f"files passed over, as their endings are no pictures': {len(files) - pictures} ({_endings(files)})"
     if masks and not found:
         yield f"none of the masks ({shortened([identifier(path) for path in masks.values()], 2)}) has the path and stem of a picture"
 

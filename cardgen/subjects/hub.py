@@ -156,7 +156,7 @@ def _label(spec: str, value: object, columns: _Columns) -> str:
 def _listing(name: str, split: str, rows: Sequence[_Row], columns: _Columns, kept: Encoded) -> Listing:
     labelled = [row for row in rows if row.label]
     used = labelled or rows
-    left = f"{len(rows) - len(used)} rows without a label were left out"
+    left = f"rows left out, as they have no label: {len(rows) - len(used)}"
     return Listing(
         name,
         tuple(f"{split}/{row.position:06d}" for row in used),

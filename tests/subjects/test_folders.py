@@ -66,7 +66,7 @@ def test_what_systems_leave_behind_is_not_there(root):
 def test_other_files_are_passed_over_and_said(root):
     found = listed(root, "a.png", "b.png", "labels.csv", "README", "x.csv")
     assert found.ids == ("a.png", "b.png")
-    assert found.notes == ("3 files were passed over, as their endings are no pictures' (.csv, none)",)
+    assert found.notes == ("files passed over, as their endings are no pictures': 3 (.csv, none)",)
 
 
 def test_empty_subfolders_are_no_classes(root):
