@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from cardgen.evidence import Evidence
 from cardgen.records import Comparison, Record
 from cardgen.words import MARKS, METHODOLOGY, estimate, listing, number, plural, seconds
@@ -50,22 +48,16 @@ def sentence(record: Record, final: str, why: str, evidence: Evidence) -> str:
 
 
 def priors_not_beaten(record: Record) -> list[str]:
-    """The priors whose interval's lower bound is not above 0; none where neither direction is better."""
-    if record.catalogue.direction == "none":
+    """The priors whose interval's lower bound is not above 0; none where neither direction is better, or the reason tells of them."""
+    if record.catalogue.direction == "none" or record.rule.name == "unchanged":
         return []
     return [key for key, control in record.controls.items() if control.kind == "prior" and control.interval[0] <= 0]
 
 
 def least_beaten(record: Record) -> tuple[str, Comparison] | None:
-    """The noise control that the method beats least, by standardised effect; without spread the difference's sign is all there is."""
+    """The noise control that the method beats least, by standardised effect."""
     noise = [(key, control) for key, control in record.controls.items() if control.kind == "noise"]
-    return min(noise, key=lambda item: _rank(item[1]), default=None)
-
-
-def _rank(control: Comparison) -> float:
-    if control.effect is not None:
-        return control.effect
-    return math.inf if control.difference > 0 else -math.inf
+    return min(noise, key=lambda item: item[1].rank, default=None)
 
 
 def control_words(key: str, evidence: Evidence) -> str:
@@ -113,7 +105,9 @@ def _reason(record: Record) -> str:
 def _numbers(record: Record, evidence: Evidence) -> list[str]:
     entry = record.catalogue
     parts = []
-    if record.estimate is not None and entry.attribute not in METHODOLOGY:
+    if record.estimate is not None and record.rule.name == "axiom":
+        parts.append(f"share of samples {estimate(record.estimate, record.interval)}")
+    elif record.estimate is not None and entry.attribute not in METHODOLOGY:
         unit = f" {entry.unit}" if entry.unit and entry.unit not in DIMENSIONLESS else ""
         better = "" if entry.direction == "none" else f", {entry.direction} is better"
         parts.append(f"{entry.quantity} {estimate(record.estimate, record.interval)}{unit}{better}")

@@ -1,6 +1,7 @@
 """Forward passes: the model kept as it was, logits whatever it returns, and many variants of each sample in full batches."""
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
@@ -52,18 +53,54 @@ def counted(model: nn.Module, add: Callable[[int], None]) -> Iterator[None]:
 def logits(model: nn.Module, inputs: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
     """The model's scores before the softmax, in float32.
 
+    They may lie in an attribute or entry called logits, or be the one tensor `[n, k]` of a dict.
+
     Raises:
-        CardgenError: the model returns something other than one row of class scores a sample.
+        CardgenError: the model needs more than one input, or returns something other than one row of class scores a sample.
     """
-    output: object = model(inputs)
-    output = getattr(output, "logits", output)
+    returned = _called(model, inputs)
+    output = _scores(returned, len(inputs))
     if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[0] != inputs.shape[0]:
-        found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise CardgenError(
-            f"the model returned {found}; expected logits of shape ({inputs.shape[0]}, classes); wrap the model in a "
+            f"the model returned {_described(returned)}; expected logits of shape ({inputs.shape[0]}, classes); wrap the model in a "
             f"module whose forward returns only these"
         )
     return output.float()
+
+
+def _called(model: nn.Module, inputs: Tensor) -> object:
+    try:
+        return model(inputs)
+    except TypeError:
+        parameters = inspect.signature(model.forward).parameters.values()
+        needed = [
+            p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        ]
+        if len(needed) < 2:
+            raise
+    raise CardgenError(
+        f"the model's forward needs {', '.join(needed)}; expected one input, the images; wrap the model in a module that "
+        f"fills in the others"
+    )
+
+
+def _scores(output: object, n: int) -> object:
+    """What of a model's output may be its scores."""
+    output = getattr(output, "logits", output)
+    if not isinstance(output, Mapping):
+        return output
+    rows = [value for value in output.values() if isinstance(value, Tensor) and value.ndim == 2 and len(value) == n]
+    return output.get("logits", rows[0] if len(rows) == 1 else output)
+
+
+def _described(output: object) -> str:
+    if isinstance(output, Tensor):
+        return str(tuple(output.shape))
+    if isinstance(output, Mapping):
+        return f"a dict of {', '.join(f'{key} {_described(value)}' for key, value in output.items())}"
+    if isinstance(output, tuple | list):
+        return f"a {type(output).__name__} of {', '.join(map(_described, output))}"
+    return type(output).__name__
 
 
 def target_logits(
@@ -89,12 +126,16 @@ def with_classes(scores: Float[Tensor, "m k"], targets: Int[Tensor, " n"]) -> Fl
 
 
 @torch.no_grad()
+def all_logits(model: nn.Module, inputs: Float[Tensor, "n c h w"], batch: int) -> Float[Tensor, "n k"]:
+    """Logits of all classes, computed in batches."""
+    return torch.cat([logits(model, inputs[i : i + batch]) for i in range(0, len(inputs), batch)])
+
+
 def probabilities(model: nn.Module, inputs: Float[Tensor, "n c h w"], batch: int) -> Float[Tensor, "n k"]:
     """Softmax probabilities of all classes, computed in batches."""
-    return torch.cat([logits(model, inputs[i : i + batch]).softmax(1) for i in range(0, len(inputs), batch)])
+    return all_logits(model, inputs, batch).softmax(1)
 
 
-@torch.no_grad()
 def variant_probabilities(
     model: nn.Module,
     inputs: Float[Tensor, "n c h w"],
@@ -103,9 +144,35 @@ def variant_probabilities(
     write: Write,
     batch: int,
 ) -> Float[Tensor, "n count"]:
-    """f_c of `count` variants of each sample, in batches that run on from one sample to the next, so all but the last are full.
+    """f_c of `count` variants of each sample, in full batches."""
+    return _variants(model, inputs, targets, count, write, batch, lambda scores: scores.softmax(1))
 
-    The variants are written straight into one buffer and only the target's probability is kept, on the device: after the first
+
+def variant_logits(
+    model: nn.Module,
+    inputs: Float[Tensor, "n c h w"],
+    targets: Int[Tensor, " n"],
+    count: int,
+    write: Write,
+    batch: int,
+) -> Float[Tensor, "n count"]:
+    """s_c of `count` variants of each sample, in full batches."""
+    return _variants(model, inputs, targets, count, write, batch, lambda scores: scores)
+
+
+@torch.no_grad()
+def _variants(
+    model: nn.Module,
+    inputs: Float[Tensor, "n c h w"],
+    targets: Int[Tensor, " n"],
+    count: int,
+    write: Write,
+    batch: int,
+    finish: Callable[[Tensor], Tensor],
+) -> Float[Tensor, "n count"]:
+    """The target's score of each variant, after `finish`, in batches that run on from one sample to the next, so all but the last are full.
+
+    The variants are written straight into one buffer and only the target's score is kept, on the device: after the first
     batch nothing waits for the host.
     """
     total = inputs.shape[0] * count
@@ -121,6 +188,6 @@ def variant_probabilities(
             write(i, first, last, buffer[job - start : job - start + last - first])
             job += last - first
         scores = logits(model, buffer[: stop - start])
-        scores = (scores if start else with_classes(scores, targets)).softmax(1)
+        scores = finish(scores if start else with_classes(scores, targets))
         result[start:stop] = scores.gather(1, of_job[start:stop, None])[:, 0]
     return result.view(inputs.shape[0], count)

@@ -16,6 +16,8 @@ from cardgen.subjects.loading import Loaded
 
 JUDGED = ("vs_noise", "randomisation", "axiom", "unchanged")
 """Rules that controls are put through as well."""
+COMPARED = {"vs_noise": ("noise", "prior"), "unchanged": ("prior",)}
+"""Rules that compare with controls, and with which kinds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +40,7 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Jobs that end in records, controls first; and for each metric that compares with noise the family's scores it needs."""
+    """Jobs that end in records, controls first; and for each metric that compares with controls the scores of those that it needs."""
 
     jobs: Sequence[Job]
     families: Mapping[str, Sequence[Job]]
@@ -58,18 +60,26 @@ def make_plan(config: RunConfig, loaded: Loaded) -> Plan:
     budget = BUDGETS[config.budget]
     methods, metrics = chosen_methods(config.methods), chosen_metrics(config.metrics)
     make = _Maker(config, loaded, budget)
-    noise = [key for key in METHODS if METHODS[key].entry.control == "noise"]
-    priors = [key for key in METHODS if METHODS[key].entry.control == "prior"]
-    compared = [METRICS[key] for key in metrics if METRICS[key].entry.rule == "vs_noise"]
-    families = {
-        metric.entry.key: [make.job(key, metric, {"draw": draw}) for key in noise for draw in range(budget.draws)]
-        + [make.job(key, metric) for key in priors if set(METHODS[key].needs) <= set(metric.entry.needs)]
-        for metric in compared
-    }
+    families = {key: _family(make, METRICS[key], budget) for key in metrics if METRICS[key].entry.rule in COMPARED}
     jobs = list(_control_jobs(make, metrics, budget)) + [
         make.job(key, METRICS[metric]) for key in methods for metric in metrics
     ]
     return Plan(jobs, families, config.budget)
+
+
+def _family(make: "_Maker", metric: Metric, budget: Budget) -> list[Job]:
+    """The controls that a metric's rule compares with: all draws of noise, and the priors whose needs the subject meets."""
+    controls = [key for key in METHODS if METHODS[key].entry.control in COMPARED[metric.entry.rule]]
+    return [
+        make.job(key, metric, given)
+        for key in sorted(controls, key=lambda key: METHODS[key].entry.control == "prior")
+        if set(METHODS[key].needs) <= set(metric.entry.needs)
+        for given in _draws(METHODS[key], budget)
+    ]
+
+
+def _draws(method: Method, budget: Budget) -> list[dict[str, Value]]:
+    return [{"draw": draw} for draw in range(budget.draws)] if method.entry.control == "noise" else [{}]
 
 
 def _control_jobs(make: "_Maker", metrics: Sequence[str], budget: Budget) -> Iterator[Job]:

@@ -133,6 +133,13 @@ class Comparison(Model):
     interval: Annotated[tuple[float, float], BeforeValidator(_short)]
     effect: ShortNumber | None = None
 
+    @property
+    def rank(self) -> float:
+        """How clearly the control is beaten: by the effect; without spread the difference's sign is all there is."""
+        if self.effect is not None:
+            return self.effect
+        return math.inf if self.difference > 0 else -math.inf
+
     @model_validator(mode="before")
     @classmethod
     def _from_list(cls, data: Any) -> Any:

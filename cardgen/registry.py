@@ -12,6 +12,8 @@ from typing import Generic, TypeVar
 from cardgen.errors import CardgenError
 
 T = TypeVar("T")
+SHOWN = 40
+"""Names that a message lists at most."""
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -63,5 +65,7 @@ class Registry(Mapping[str, T], Generic[T]):
 def unknown(what: str, name: str, known: Mapping[str, object] | list[str]) -> str:
     """The message for a name that does not exist: says which come nearest."""
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
+    names = sorted(known)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:SHOWN])}{more}"
     return f"no {what} is called {name!r}; {hint}"

@@ -252,9 +252,8 @@ class Study:
 
         def compute(part: slice) -> Tensor:
             original = isinstance(recipe, Original)
-            return reduced(
-                self.upto(part.stop).attributions()[part] if original else self.explain(part, recipe), reduction
-            )
+            found = self.upto(part.stop).attributions()[part] if original else self.explain(part, recipe)
+            return reduced(found, reduction)
 
         return self.subject.per_sample(StudyKey(("maps", recipe), self.identity), self.n, compute)
 

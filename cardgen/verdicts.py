@@ -4,57 +4,34 @@ Each rule gives an estimate with its interval, the size of the effect, what the 
 `RULES` maps the names that metrics state in their decorators to functions.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from cardgen import intervals
+from cardgen.axioms import axiom
+from cardgen.decisions import Control, Controls, Decision, Rule, about, enough, few
 from cardgen.errors import CardgenError
+from cardgen.methods import METHODS
 from cardgen.records import Comparison, MetricEntry, Value, VerdictName
 from cardgen.scores import Scores
 from cardgen.thresholds import Thresholds
+from cardgen.unchanged import unchanged
 
+__all__ = ["RULES", "Control", "Controls", "Decision", "Rule"]
 
-@dataclass(frozen=True)
-class Control:
-    """A control's scores on the same samples, one row a draw."""
-
-    title: str
-    kind: str
-    values: Float[np.ndarray, "draws n"]
-    valid: Bool[np.ndarray, "draws n"]
-
-
-Controls = Mapping[str, Control]
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What a rule found; the record's fields of the same names."""
-
-    verdict: VerdictName
-    reason: str
-    n: int
-    thresholds: Mapping[str, Value]
-    estimate: float | None = None
-    interval: tuple[float, float] | None = None
-    effect: float | None = None
-    p: float | None = None
-    advice: str = ""
-    controls: Mapping[str, Comparison] = field(default_factory=dict)
-
-
-Rule = Callable[[Scores, Controls, MetricEntry, Thresholds, int], Decision]
+MATCHED = "matched/"
+"""Begins the names of the parts of scores that hold those of value-matched noise, [draws, n]; the control's key follows."""
 
 
 def descriptive(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
     """Measured, and neither pass nor fail is claimed: the mean with its interval."""
     values = scores.values[scores.valid]
     if not len(values):
-        return Decision("descriptive", f"{entry.title} does not exist for any of these maps.", 0, {})
+        return Decision("descriptive", scores.reason or f"{entry.title} does not exist for any of these maps.", 0, {})
     boot = intervals.mean(values, intervals.weights(seed, len(values), bars.resamples))
     reason = scores.reason or f"{entry.quantity[0].upper()}{entry.quantity[1:]}: described, not judged."
     return Decision("descriptive", reason, len(values), {}, boot.estimate, boot.interval())
@@ -80,7 +57,7 @@ def vs_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thres
     kept = exists & (scores.valid | scores.flat)
     n, flat = int(kept.sum()), int(scores.flat[kept].sum())
     if n < 2:
-        return Decision("inconclusive", _few(n, bars), n, thresholds, advice=_enough(bars))
+        return Decision("inconclusive", few(n, bars), n, thresholds, advice=enough(bars))
     weights = intervals.weights(seed, n, bars.resamples)
     leads = {
         key: _lead(scores, control, entry, weights, kept)
@@ -90,7 +67,7 @@ def vs_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thres
     noise = {key: lead for key, lead in leads.items() if controls[key].kind == "noise"}
     verdict, reason, advice = _judged(list(noise.values()), n, bars, entry)
     if n < bars.samples:
-        verdict, reason, advice = "inconclusive", _few(n, bars), _enough(bars)
+        verdict, reason, advice = "inconclusive", few(n, bars), enough(bars)
     elif verdict == "pass" and flat > bars.flat * n:
         verdict, reason = "inconclusive", f"Beats every noise control, but {flat} of {n} maps are flat."
     own = scores.values[kept & scores.valid]
@@ -197,24 +174,16 @@ def _lead(
     size = max(np.abs(baseline).max(), np.abs(scores.values[scores.valid]).max(initial=0.0))
     d = intervals.settled(d, float(size))
     boot = intervals.mean(d, weights)
-    name = control.title[0].lower() + control.title[1:]
     estimate = float(baseline[kept & (draws > 0)].mean())
-    return _Lead(name, estimate, boot, intervals.standardised(d, weights) if np.ptp(d) > 0 else None)
+    return _Lead(control.name, estimate, boot, intervals.standardised(d, weights) if np.ptp(d) > 0 else None)
 
 
 def advised(effect: float, n: int, bars: Thresholds) -> str:
     """How many samples would decide, from the effect seen: METRICS' formulas, in words."""
     beyond = effect - bars.effect
     if beyond == 0:
-        return _about(np.inf, n, bars)
-    return _about(max((2.8 / effect) ** 2, (0.84 / beyond) ** 2) if beyond > 0 else (3.34 / beyond) ** 2, n, bars)
-
-
-def _about(needed: float, n: int, bars: Thresholds) -> str:
-    """A number of samples in words: more than there are now, and enough for any verdict."""
-    if needed > 10_000:
-        return "more than 10 000 samples"
-    return f"about {int(np.ceil(max(needed, n + 1, bars.samples) / 10) * 10)} samples"
+        return about(np.inf, n, bars)
+    return about(max((2.8 / effect) ** 2, (0.84 / beyond) ** 2) if beyond > 0 else (3.34 / beyond) ** 2, n, bars)
 
 
 def randomisation(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
@@ -234,7 +203,7 @@ def randomisation(scores: Scores, controls: Controls, entry: MetricEntry, bars: 
     similarity, own = scores.parts["similarity"][:, scores.valid], scores.parts["self"][scores.valid]
     draws, n = similarity.shape
     if n < 2:
-        return Decision("inconclusive", _few(n, bars), n, thresholds, advice=_enough(bars))
+        return Decision("inconclusive", few(n, bars), n, thresholds, advice=enough(bars))
     over_samples = intervals.weights(seed, n, bars.resamples)
     over_draws = intervals.stretched(intervals.weights(seed + 1, draws, bars.resamples))
     resampled = intervals.two_way(similarity, over_draws, over_samples)
@@ -257,7 +226,7 @@ def randomisation(scores: Scores, controls: Controls, entry: MetricEntry, bars: 
     flat = int(scores.flat[scores.valid].sum())
     refused = int(scores.reported.get("jitter_refused") or 0)
     if n < bars.samples:
-        verdict, reason, advice = "inconclusive", _few(n, bars), _enough(bars)
+        verdict, reason, advice = "inconclusive", few(n, bars), enough(bars)
     elif verdict == "pass" and flat > bars.flat * n:
         verdict, reason = "inconclusive", f"Maps differ as they should, but {flat} of {n} are flat."
     elif verdict == "pass" and refused > bars.flat * n:
@@ -277,18 +246,10 @@ def _narrower(n: int, similarity: tuple[float, float], gap: tuple[float, float],
     failing = [needed(gap, bars.gap)] if gap[0] < bars.gap else []
     failing += [needed(similarity, bars.same)] if similarity[0] > bars.same else []
     if failing:
-        return _about(min(failing), n, bars)
+        return about(min(failing), n, bars)
     if similarity[0] >= bars.similar:
         return ""
-    return _about(max(needed(similarity, bars.similar), needed(gap, bars.gap)), n, bars)
-
-
-def _few(n: int, bars: Thresholds) -> str:
-    return f"Too few samples to judge: {n}, at least {bars.samples} are needed."
-
-
-def _enough(bars: Thresholds) -> str:
-    return f"at least {bars.samples} samples"
+    return about(max(needed(similarity, bars.similar), needed(gap, bars.gap)), n, bars)
 
 
 def _listed(leads: list[_Lead]) -> str:
@@ -296,4 +257,41 @@ def _listed(leads: list[_Lead]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 
-RULES: Mapping[str, Rule] = {"descriptive": descriptive, "vs_noise": vs_noise, "randomisation": randomisation}
+def matched_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
+    """As `vs_noise`, against value-matched noise; descriptive, since calibration has not shown yet that noise does not pass it.
+
+    For metrics that read a map's values and not only their order: a member of the noise family lends the order, the method's own
+    values fill it. The metric measures these maps itself, and gives their scores as parts `matched/<control>`.
+    """
+    matched: dict[str, Control] = {}
+    for part, values in scores.parts.items():
+        if part.startswith(MATCHED):
+            key = part.removeprefix(MATCHED)
+            valid = np.broadcast_to(scores.valid, values.shape)
+            matched[key] = Control(METHODS[key].entry.title, "noise", values, valid)
+    found = vs_noise(scores, matched, entry, bars, seed)
+    return replace(found, verdict="descriptive", reason=_matched(found, matched), p=None, advice="")
+
+
+def _matched(found: Decision, matched: Controls) -> str:
+    """By how much the method beats the member that it beats least."""
+    described = "described, not judged"
+    if not found.controls:
+        return (
+            f"Measured on {found.n} samples, too few to compare with its own values in the order of noise: {described}."
+        )
+    closest, lead = min(found.controls.items(), key=lambda item: item[1].rank)
+    low, high = lead.interval
+    beats = "Beats" if low > 0 else "Does worse than" if high < 0 else "Cannot be told from"
+    size = f" by {abs(lead.effect):.2f} standard deviations" if lead.effect is not None and not low <= 0 <= high else ""
+    return f"{beats} its own values in the order of {matched[closest].name}{size}: {described}."
+
+
+RULES: Mapping[str, Rule] = {
+    "descriptive": descriptive,
+    "vs_noise": vs_noise,
+    "matched_noise": matched_noise,
+    "randomisation": randomisation,
+    "axiom": axiom,
+    "unchanged": unchanged,
+}

@@ -83,7 +83,7 @@ def test_a_dry_run_writes_nothing(here, how):
     Path("cardgen.yaml").write_text("dry_run: true\n" if how == "file" else "")
     result = cardgen("run", "--methods", "vanilla_gradients", *(["--dry-run"] if how == "flag" else []))
     assert result.exit_code == 0
-    assert "vanilla_gradients · told: n = 24, about 48 samples to forward" in result.stdout
+    assert "vanilla_gradients: 2 evaluations, about 48 samples to forward" in result.stdout
     assert "Nothing was written." in result.stdout
     assert [path.name for path in here.iterdir()] == ["cardgen.yaml"]
 
@@ -261,7 +261,7 @@ def test_a_stale_catalogue_is_refused_and_rewritten(tmp_path, monkeypatch):
     [
         ("methods", "rise "),
         ("metrics", "pointing_game "),
-        ("subjects", "digit-cnn on digits-on-scenes: 10 classes; the digit is explained"),
+        ("subjects", "digit-cnn on digits-on-scenes: 10 classes; a small convolutional network that reads the handwritten digit"),
     ],
 )
 def test_lists_name_all_there_is(what, line):

@@ -20,6 +20,8 @@ SCORES = {
     "runs": 3,
     "tolerance": 0.25,
     "draws": 8,
+    "perturbations": 24,
+    "noise_draws": 2,
 }
 EXPLAINED_BY = {"determinism": "rise"}  # for all others integrated gradients, which leave determinism nothing to say
 N = 4

@@ -593,14 +593,15 @@ def test_two_runs_give_the_same_cards_byte_for_byte_and_the_second_measures_noth
 def test_a_dry_run_says_what_is_missing_and_writes_nothing(tmp_path, monkeypatch):
     status, said = session_on(loaded(), monkeypatch, tmp_path, dry_run=True)
     assert status == 0
-    assert "vanilla_gradients · told: n = 24, about 48 samples to forward" in said
+    assert "vanilla_gradients: 2 evaluations, about 48 samples to forward" in said
+    assert "  n = 24: judged, told\n" in said
     assert "4 evaluations to do, 0 up to date, 0 kept. Nothing was written." in said
     assert list(tmp_path.iterdir()) == []
     session_on(loaded(), monkeypatch, tmp_path, metrics=("told",), thresholds=FAST)
     before = files(tmp_path)
     _, said = session_on(loaded(), monkeypatch, tmp_path, dry_run=True, thresholds=FAST)
     assert "3 evaluations to do, 1 up to date" in said
-    assert "vanilla_gradients · told" not in said
+    assert "  n = 24: judged\n" in said
     assert files(tmp_path) == before
 
 

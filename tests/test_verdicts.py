@@ -6,12 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cardgen.axioms import axiom
 from cardgen.errors import CardgenError
 from cardgen.intervals import weights
 from cardgen.records import MetricEntry, Source
 from cardgen.scores import Scores
 from cardgen.thresholds import DEFAULTS, Thresholds
-from cardgen.verdicts import RULES, Control, advised, descriptive, randomisation, vs_noise
+from cardgen.unchanged import unchanged
+from cardgen.verdicts import RULES, Control, advised, descriptive, matched_noise, randomisation, vs_noise
 from tests.reference import verdicts as reference
 
 SEED = 5
@@ -674,7 +676,14 @@ class TestErrorRates:
 
 
 def test_rules_by_name():
-    assert dict(RULES) == {"descriptive": descriptive, "vs_noise": vs_noise, "randomisation": randomisation}
+    assert dict(RULES) == {
+        "descriptive": descriptive,
+        "vs_noise": vs_noise,
+        "matched_noise": matched_noise,
+        "randomisation": randomisation,
+        "axiom": axiom,
+        "unchanged": unchanged,
+    }
 
 
 def test_bars_can_be_moved():

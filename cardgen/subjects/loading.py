@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from cardgen.intervals import wilson
 from cardgen.keys import digest
 from cardgen.probe import batch_size
 from cardgen.records import SubjectRecord
+from cardgen.registry import unknown
 from cardgen.study import Subject, weights_digest
 from cardgen.subjects.black_box import BlackBox
 from cardgen.subjects.data import Data, load_data
@@ -120,6 +122,7 @@ def _model(config: RunConfig, device: torch.device) -> tuple[LoadedModel, torch.
                 )
         model = embedded_model(config.model)
     else:
+        _refuse_misspelt("model", config.model, [*MODELS])
         model = load_model(
             config.model, weights=config.weights, num_classes=config.num_classes, preprocess=config.preprocess
         )
@@ -132,6 +135,8 @@ def _model(config: RunConfig, device: torch.device) -> tuple[LoadedModel, torch.
 def _data(config: RunConfig, model: LoadedModel, outputs: int) -> Data:
     if config.data == DATA:
         return embedded_data(model.preprocess, model.classes, outputs)
+    if not Path(config.data).exists():
+        _refuse_misspelt("data set", config.data, [DATA])
     return load_data(
         config.data,
         preprocess=model.preprocess,
@@ -141,6 +146,11 @@ def _data(config: RunConfig, model: LoadedModel, outputs: int) -> Data:
         n=config.n or max(BUDGETS[config.budget].samples.values()),
         seed=config.seed,
     )
+
+
+def _refuse_misspelt(what: str, name: str, embedded: list[str]) -> None:
+    if get_close_matches(name, embedded, cutoff=0.5):
+        raise CardgenError(unknown(what, name, embedded))
 
 
 def _grey(preprocess: Preprocess, device: torch.device, dtype: torch.dtype) -> Float[Tensor, "1 c h w"]:

@@ -1,0 +1,65 @@
+"""The code in docs/ runs and gives what the page says."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_models import tiny_subject
+from small_runs import SHIPPED, only
+
+import cardgen
+from cardgen.metrics import METRICS
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """The metric of docs/write-a-metric.md, registered for one test."""
+    monkeypatch.setattr(METRICS, "_items", dict(SHIPPED[id(METRICS)]))
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "write-a-metric.md").read_text(encoding="utf-8"), re.DOTALL)
+    names = {}
+    exec(compile(code, "write-a-metric.md", "exec"), names)
+    return names["relevance_rank_accuracy"]
+
+
+def test_the_metric_of_the_page_by_hand(written):
+    small = tiny_subject(2)
+    masks = torch.zeros(2, 12, 10, dtype=torch.bool)
+    masks[0, 0, :4] = True
+    maps = torch.zeros(2, 12, 10)
+    maps[0, 0, 2:6] = torch.tensor([4.0, 3.0, 2.0, 1.0])  # two of the four most salient pixels are in the mask of four
+    found = cardgen.measure("relevance_rank_accuracy", *small.call, maps=maps, masks=masks)
+    assert found.values[0] == 0.5
+    assert found.valid.tolist() == [True, False]
+    assert found.flat.tolist() == [False, True]
+
+
+def test_it_runs_on_the_whole_line_and_noise_does_not_pass_it(written, tmp_path, monkeypatch):
+    metric = METRICS["relevance_rank_accuracy"]
+    only(monkeypatch, ("vanilla_gradients", "noise", "noise_4", "planted_truth"), [metric])
+    small = tiny_subject(24)
+    records = cardgen.evaluate("vanilla_gradients", *small.call, masks=small.masks, out=tmp_path, name="mine")
+    assert [record.metric for record in records] == ["relevance_rank_accuracy"]
+    verdicts = {
+        path.parent.name: re.search(r'"verdict": "(\w+)"', path.read_text())[1]
+        for path in (tmp_path / "evaluations/mine/controls").rglob("*.json")
+    }
+    assert verdicts["planted_truth"] == "pass"
+    assert "pass" not in (verdicts["noise"], verdicts["noise_4"])
+
+
+def test_a_sample_s_score_is_its_own(written):
+    small = tiny_subject()
+    everything = cardgen.measure("relevance_rank_accuracy", *small.call, maps=small.maps, masks=small.masks)
+    alone = small.take([3])
+    one = cardgen.measure("relevance_rank_accuracy", *alone.call, maps=alone.maps, masks=alone.masks)
+    assert np.array_equal(one.values, everything.values[[3]])
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#]+)\)", (DOCS / page).read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (DOCS / link).exists()] == []
