@@ -237,7 +237,10 @@ class Study:
         )
         context = subject.context(part, seed, self.method)
         inputs, targets = subject.inputs_of(part, recipe), subject.targets_of(part, recipe)
+        network = recipe if isinstance(recipe, Network) else ORIGINAL
         with subject.changed(recipe) as model:
+            fits = partial(self.method.fits, model, subject.inputs[:1])
+            subject.memo.get(("fits", self.method.entry.key, network), fits)
             return attributions(self.method, model, inputs, targets, context, self.parameters)
 
     def attributions(self) -> Float[Tensor, "n _ h w"]:

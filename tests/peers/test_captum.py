@@ -2,7 +2,16 @@
 
 import pytest
 import torch
-from captum.attr import IntegratedGradients, LayerAttribution, LayerGradCam, Saliency
+from captum.attr import (
+    GuidedBackprop,
+    InputXGradient,
+    IntegratedGradients,
+    LayerAttribution,
+    LayerGradCam,
+    NoiseTunnel,
+    Occlusion,
+    Saliency,
+)
 from small_models import Pooled, Residual, Tiny, lively, seeded, small_subject, vgg
 
 from cardgen import explain
@@ -40,6 +49,57 @@ def test_vanilla_gradients(network):
     agree(explain("vanilla_gradients", *small.call, reduce=False), signed)
     usual = Saliency(small.model).attribute(inputs, target=small.targets)
     agree(explain("vanilla_gradients", *small.call), usual.amax(1))
+
+
+def test_input_x_gradient(network):
+    small, _ = network
+    expected = InputXGradient(small.model).attribute(small.inputs.clone().requires_grad_(), small.targets)
+    agree(explain("input_x_gradient", *small.call, reduce=False), expected)
+
+
+@pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU")
+def test_guided_backprop(network):
+    small, _ = network
+    expected = GuidedBackprop(small.model).attribute(small.inputs.clone().requires_grad_(), small.targets)
+    agree(explain("guided_backprop", *small.call, reduce=False), expected)
+
+
+def test_smoothgrad_comes_near_with_as_many_draws():
+    """The draws are not the same, so only their means are; without noise they agree exactly."""
+    small = small_subject(lively(seeded(0, Tiny)), 12, 10, n=2)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        options = {"nt_type": "smoothgrad", "nt_samples": 2000, "nt_samples_batch_size": 100, "stdevs": 0.3}
+        expected = NoiseTunnel(Saliency(small.model)).attribute(
+            small.inputs, target=small.targets, abs=False, **options
+        )
+    found = explain("smoothgrad", *small.call, reduce=False, n_samples=2000, noise_level=0.3)
+    plain = explain("vanilla_gradients", *small.call, reduce=False)
+    assert (found - expected).norm() < 0.08 * expected.norm()
+    assert (plain - expected).norm() > 0.16 * expected.norm()
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+@pytest.mark.parametrize(("name", "value"), [("black", -1.0), ("grey", 0.5)])
+def test_occlusion(name, value, stride):
+    small = small_subject(lively(seeded(0, lambda: Tiny(height=16, width=16))), 16, 16)
+    expected = Occlusion(lambda x: small.model(x).softmax(1)).attribute(
+        small.inputs, (3, 4, 4), strides=(3, stride, stride), baselines=value, target=small.targets
+    )
+    options = {"window": 4 / 16, "stride": stride / 16, "background": name, "space": Space((-1.0,), (2.0,), (0.5,))}
+    agree(explain("occlusion", *small.call, **options), expected[:, 0])
+
+
+def test_occlusion_in_captum_lets_the_last_window_hang_over_the_border():
+    """On 10 pixels, windows of 4 at 0, 3 and 6 in both; at 0, 4 and 8, cut at the border, in captum, and at 0, 4 and 6 here."""
+    small = small_subject(lively(seeded(0, lambda: Tiny(height=10, width=10))), 10, 10)
+    occlusion = Occlusion(lambda x: small.model(x).softmax(1))
+    for stride, alike in ((3, True), (4, False)):
+        expected = occlusion.attribute(
+            small.inputs, (3, 4, 4), strides=(3, stride, stride), baselines=0.0, target=small.targets
+        )[:, 0]
+        found = explain("occlusion", *small.call, window=0.4, stride=stride / 10, background="black")
+        assert torch.allclose(found, expected, atol=1e-5) == alike
 
 
 @pytest.mark.parametrize(("name", "value"), [("black", -1.0), ("zero", 0.0), ("white", 2.0)])

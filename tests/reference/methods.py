@@ -89,10 +89,10 @@ class GuidedReLU(torch.nn.Module):
 def guided_backprop(model, image, target, rectifier=GuidedReLU):
     """The gradient of a copy in which every torch.nn.ReLU, wherever and however often it is used, is a GuidedReLU."""
     model = copy.deepcopy(exact(model))
-    for parent in model.modules():
-        for name, child in parent.named_children():
+    for parent in list(model.modules()):
+        for name, child in parent._modules.items():
             if isinstance(child, torch.nn.ReLU):
-                setattr(parent, name, rectifier())
+                parent._modules[name] = rectifier()
     return gradient(model, image.double(), target)
 
 
