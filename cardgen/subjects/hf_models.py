@@ -1,7 +1,7 @@
 """Image classifiers of transformers by name or folder: `hf:NAME`."""
 
-import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from PIL import Image
@@ -42,10 +42,11 @@ def hf_model(request: Request) -> LoadedModel:
         auto = transformers.AutoModelForImageClassification
         module = seeded(lambda: _fetched(request.name, lambda: auto.from_config(config)), request.name)
         what = f"with weights from {load_weights(module, request.file)}" if request.file else "untrained"
+    base = Path(request.name).name
     return LoadedModel(
         module.float().eval(),
-        folder_name(os.path.basename(request.name.rstrip("/"))),
-        f"transformers' {request.name} {what}",
+        folder_name(base),
+        f"transformers' {base if Path(request.name).is_dir() else request.name} {what}",
         request.preprocessing(lambda: _preprocess(transformers, request.name)),
         _classes(config),
     )
