@@ -48,6 +48,7 @@ def axiom(scores: Scores, controls: Controls, entry: MetricEntry, bars: Threshol
         reason = f"Holds {held}, but {flat} maps are flat."
     else:
         verdict, reason = "pass", f"Holds: {held}."
+    reason = f"{reason} {scores.reason}".strip()
     return Decision(verdict, reason, n, thresholds, hits / n, (low, high), None, _p(hits / n, n, bars), advice)
 
 

@@ -93,7 +93,7 @@ class Difference(nn.Module):
     """x − min(x, 0): the rectifier in other words, with the rectifier's gradient, 0 at x = 0."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x - x.clamp(max=0)
+        return x - x.masked_fill(x > 0, 0)
 
 
 def rewritten_relus(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> nn.Module:

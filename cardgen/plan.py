@@ -132,6 +132,8 @@ class _Maker:
             return "the data has no ground-truth masks"
         if "weights" in metric.entry.needs and self.loaded.black_box:
             return "needs the model's weights; the model is a black box that gives only outputs"
+        if "classes" in metric.entry.needs and len(record.classes) == 1:
+            return "compares two classes; the model has one"
         if method.entry.key not in self._unfit:
             self._unfit[method.entry.key] = unfit(method, self.loaded)
         return self._unfit[method.entry.key]

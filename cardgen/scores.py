@@ -26,7 +26,7 @@ class Scores:
         curve: a mean curve for the reader.
         timing: measured seconds and memory; provenance, since no two runs agree on them.
         passes: samples forwarded for these scores.
-        reason: the finding in a sentence, for metrics that no rule decides.
+        reason: the finding in a sentence, for metrics that no rule decides; the rule of axioms adds it to its own.
     """
 
     values: Float[np.ndarray, " n"]

@@ -77,6 +77,8 @@ class TestEach:
     def test_the_same_map_for_the_same_seed_whatever_batch_and_order(self, key):
         small = tiny_subject()
         assert torch.equal(run(key, small), run(key, small))
+        if key == "mean_mask":
+            pytest.skip("a prior on all of the data: by its definition it moves with a sample's company")
 
         def score(rows, batch):
             values = run(key, small.take(rows), batch=batch).flatten(1).double().numpy()

@@ -1,6 +1,7 @@
 """From settings and a subject to jobs."""
 
 import pytest
+from small_models import Pooled, seeded
 from small_runs import flat_model, loaded, made_metric, only
 
 from cardgen.budgets import BUDGETS, CORE
@@ -93,6 +94,13 @@ def test_a_budget_sets_samples_and_monte_carlo_sizes_and_nothing_else(monkeypatc
         if mine[name] != its[name]
     }
     assert changed == {"n_masks", "reinitialisations"}
+
+
+def test_what_compares_classes_needs_two(monkeypatch):
+    only(monkeypatch, ["vanilla_gradients"], [made_metric("comparing", needs=("classes",))])
+    one = loaded(seeded(0, lambda: Pooled(classes=1)))
+    assert [job.skip for job in jobs(one)[0].jobs] == ["compares two classes; the model has one"]
+    assert [job.skip for job in jobs()[0].jobs] == [""]
 
 
 @pytest.mark.usefixtures("few")

@@ -12,7 +12,17 @@ from skimage.metrics import structural_similarity
 
 from cardgen import similarity
 from cardgen.errors import CardgenError
-from cardgen.similarity import average_ranks, hog, hog_similarity, is_flat, pearson, spearman, spearman_abs, ssim
+from cardgen.similarity import (
+    average_ranks,
+    hog,
+    hog_similarity,
+    is_flat,
+    pearson,
+    relative_difference,
+    spearman,
+    spearman_abs,
+    ssim,
+)
 
 SIMILARITIES = [spearman, spearman_abs, ssim, hog_similarity]
 SHAPES = [(64, 64), (37, 50), (14, 15)]
@@ -131,6 +141,18 @@ class TestByHand:
     def test_equal_maps_give_one(self, similarity):
         a, _ = pair("random", (16, 16))
         assert similarity(a, a * 3).numpy() == pytest.approx(np.ones(len(a)), abs=1e-12)
+
+
+class TestRelativeDifference:
+    def test_by_hand(self):
+        # ‖(0, 1)‖ / ‖(3, 4)‖ = 1/5, whatever the scale; zero against zero 0, against anything else 1
+        a = torch.tensor([[[3.0, 4.0]], [[3e38, 3e38]], [[3e-45, 0.0]], [[0.0, 0.0]], [[0.0, 0.0]]])
+        b = torch.tensor([[[3.0, 3.0]], [[0.0, 3e38]], [[0.0, 0.0]], [[0.0, 0.0]], [[0.0, 9.0]]])
+        assert relative_difference(a, b).tolist() == pytest.approx([0.2, 0.5**0.5, 1, 0, 1])
+
+    def test_it_is_of_the_first(self):
+        a, b = torch.tensor([[1.0]]), torch.tensor([[4.0]])
+        assert (relative_difference(a, b).item(), relative_difference(b, a).item()) == (3.0, 0.75)
 
 
 class TestFlat:

@@ -10,7 +10,9 @@ from cardgen.errors import CardgenError
 from cardgen.space import Space
 
 NOISE = ("noise", "noise_4", "noise_7", "noise_14")
-CONTROLS = (*NOISE, "constant", "centred_gaussian", "edges", "input_magnitude", "planted_truth")
+CONTROLS = (*NOISE, "constant", "centred_gaussian", "edges", "input_magnitude", "planted_truth", "mean_mask")
+SAME = ("constant", "centred_gaussian", "mean_mask")
+"""Controls that give all samples of a subject one map; the last of them knows the masks of all."""
 
 
 def test_centred_gaussian(tiny):
@@ -59,6 +61,31 @@ def test_constant_and_planted_truth(tiny):
         explain("planted_truth", *tiny.call)
 
 
+def test_mean_mask(tiny):
+    counts = sum(mask.long() for mask in tiny.masks)
+    found = explain("mean_mask", *tiny.call, masks=tiny.masks, batch=2)
+    assert torch.equal(found, (counts / 7).expand(7, -1, -1))
+    assert 0 < found.max() < 1
+
+
+def test_mean_mask_by_hand(tiny):
+    # of four masks three hold the pixel at 1, 2, one that at 5, 6
+    masks = torch.zeros(4, 12, 10, dtype=torch.bool)
+    masks[:3, 1, 2], masks[3, 5, 6] = True, True
+    for found in explain("mean_mask", *tiny.take([0, 1, 2, 3]).call, masks=masks):
+        assert found[1, 2] == 0.75
+        assert found[5, 6] == 0.25
+        assert found.sum() == 1
+
+
+def test_mean_mask_without_masks(tiny):
+    with pytest.raises(CardgenError) as caught:
+        explain("mean_mask", *tiny.call)
+    assert str(caught.value) == (
+        "the average mask needs ground-truth masks; the data has none; give masks= or a masks/ folder"
+    )
+
+
 class TestNoise:
     @pytest.mark.parametrize("key", NOISE)
     def test_holds_no_information(self, tiny, key):
@@ -102,7 +129,7 @@ class TestNoise:
         assert (found - torch.linspace(0, 1, len(found))).abs().max() < 0.015
 
 
-@pytest.mark.parametrize("key", [key for key in CONTROLS if key not in ("constant", "centred_gaussian")])
+@pytest.mark.parametrize("key", [key for key in CONTROLS if key not in SAME])
 def test_any_batch_and_order(tiny, key):
     every_batch_and_order(
         lambda rows, batch: explain(key, *(s := tiny.take(rows)).call, masks=s.masks, batch=batch).numpy()

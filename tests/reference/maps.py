@@ -29,6 +29,25 @@ def pointing_game(saliency, mask, tolerance=15 / 224):
     return sum(hits) / len(hits)
 
 
+def complexity(saliency):
+    """−Σ p log₂ p over the share p of each pixel in Σ|A|, divided by log₂ of the number of pixels: Nauta et al. 2023."""
+    magnitudes = [abs(v) for v in pixels(saliency)]
+    shares = [m / sum(magnitudes) for m in magnitudes]
+    return sum(p * math.log2(1 / p) for p in shares if p) / math.log2(len(shares))
+
+
+def average_precision(saliency, mask):
+    """Σ (R_k − R_{k−1}) P_k over all values as thresholds, highest first, each counted out anew."""
+    values, inside = pixels(saliency), [bool(v) for v in pixels(mask)]
+    total, before = 0.0, 0.0
+    for threshold in sorted(set(values), reverse=True):
+        chosen = [hit for value, hit in zip(values, inside, strict=True) if value >= threshold]
+        recall = sum(chosen) / sum(inside)
+        total += (recall - before) * sum(chosen) / len(chosen)
+        before = recall
+    return total
+
+
 def ranks(values):
     """1 + number of smaller values + half the number of other equal ones."""
     return [1 + sum(u < v for u in values) + (sum(u == v for u in values) - 1) / 2 for v in values]

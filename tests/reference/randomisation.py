@@ -2,6 +2,7 @@
 
 from reference.maps import spearman
 from reference.methods import exact, gradient
+from reference.network import probability
 
 
 def largest_gradient(model, image, target):
@@ -17,3 +18,17 @@ def similarity(model, other, image, target):
 def mean_similarity(model, others, image, target):
     """The mean over re-initialised networks."""
     return sum(similarity(model, other, image, target) for other in others) / len(others)
+
+
+def other_class(model, image, target):
+    """The least likely class; if that is the target itself, the most likely other one."""
+    classes = range(exact(model)(image.double()[None]).shape[1])
+    chances = {c: probability(model, image, c) for c in classes}
+    least = min(chances, key=chances.get)
+    return least if least != target else max((c for c in classes if c != target), key=chances.get)
+
+
+def target_similarity(model, image, target):
+    """Spearman correlation of one sample's maps for the target and for the other class."""
+    other = other_class(model, image, target)
+    return spearman(largest_gradient(model, image, target), largest_gradient(model, image, other))

@@ -1,6 +1,6 @@
 """Hyperparameter dependence: how much maps change as each hyperparameter goes through the values people give it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -47,10 +47,12 @@ def hyperparameter_dependence(study: Study) -> Scores:
         )
     explainer = Explainer(study.method, study.method.parameters(study.parameters))
     found = {_changed(explainer, other): _similarity(study, other) for other in explainer.variations()}
-    reported = {name: _line(found, name) for name in dict.fromkeys(name for name, _ in found)}
+    means = {change: float(similarity.mean()) for change, similarity in found.items()}
+    worst = sorted(_worst(means), key=lambda change: means[change])
+    reported: dict[str, Value] = {name: _line(means, name, value) for name, value in worst}
     lowest = np.stack(list(found.values())).min(0) if found else np.ones(study.n)
     tried = np.full(study.n, bool(found) or not explainer.parameters)
-    return Scores(lowest, tried, study.flat(), reported=reported, reason=_reason(explainer, found))
+    return Scores(lowest, tried, study.flat(), reported=reported, reason=_reason(explainer, means, worst))
 
 
 def _changed(explainer: Explainer, other: Explainer) -> Change:
@@ -65,23 +67,25 @@ def _similarity(study: Study, other: Explainer) -> Float[np.ndarray, " n"]:
     return found
 
 
-def _line(found: Mapping[Change, Float[np.ndarray, " n"]], name: str) -> str:
-    """The values tried of one hyperparameter, and how alike maps are at the value that changes them most."""
-    means = {value: float(similarity.mean()) for (changed, value), similarity in found.items() if changed == name}
-    worst = min(means, key=lambda value: means[value])
-    return f"{', '.join(map(_text, means))}: {means[worst]:z.2f} at {_text(worst)}"
+def _worst(means: Mapping[Change, float]) -> list[Change]:
+    """Of each hyperparameter the value that changes maps most."""
+    names = dict.fromkeys(name for name, _ in means)
+    return [min((change for change in means if change[0] == name), key=lambda change: means[change]) for name in names]
 
 
-def _reason(explainer: Explainer, found: Mapping[Change, Float[np.ndarray, " n"]]) -> str:
+def _line(means: Mapping[Change, float], name: str, worst: Value) -> str:
+    """The values tried of one hyperparameter, and how alike maps are at the one that changes them most."""
+    tried = [_text(value) for changed, value in means if changed == name]
+    return f"{', '.join(tried)}: {means[name, worst]:z.2f} at {_text(worst)}"
+
+
+def _reason(explainer: Explainer, means: Mapping[Change, float], worst: Sequence[Change]) -> str:
     if not explainer.parameters:
         return "Has no hyperparameters."
-    if not found:
+    if not means:
         return f"Declares no values to try for {listing(explainer.parameters)}."
-    name, value = min(found, key=lambda change: float(found[change].mean()))
-    return (
-        f"Depends most on {name}: with {_text(value)} in place of {_text(explainer.parameters[name])}, maps agree in rank to "
-        f"{found[name, value].mean():z.2f} on average (Spearman)."
-    )
+    said = [f"{means[name, value]:z.2f} with {name} {_text(value)}" for name, value in worst]
+    return f"Maps agree in rank (Spearman) with those of other settings, at the value tried that changes them most: {', '.join(said)}."
 
 
 def _text(value: Value) -> str:

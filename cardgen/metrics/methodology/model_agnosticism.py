@@ -117,8 +117,13 @@ def _tried(study: Study, recipe: Network, tolerance: float) -> Float[Tensor, " n
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever a method raises on what it cannot explain
-        return f"it stops: {str(error).partition(';')[0].partition(chr(10))[0][:WORDS]}"
+        return f"it stops: {_first_words(error)}"
     return torch.cat(found)
+
+
+def _first_words(error: Exception) -> str:
+    text = str(error).strip().partition(";")[0].partition("\n")[0]
+    return text[:WORDS].strip() or type(error).__name__
 
 
 def _reason(least: str, tried: Mapping[str, Tensor | str], declared: str) -> str:

@@ -11,10 +11,11 @@ from cardgen.errors import CardgenError
 from cardgen.forward import logits
 from cardgen.metrics import metric
 from cardgen.recipes import ORIGINAL, Network, Recipe
-from cardgen.records import Source, Value
+from cardgen.records import Source
 from cardgen.scores import Scores
 from cardgen.similarity import is_flat, relative_difference
 from cardgen.study import Study, Subject
+from cardgen.words import number
 
 TOLERANCE = 1e-4
 
@@ -57,11 +58,13 @@ def implementation_invariance(study: Study) -> Scores:
             f"{'; '.join(outcome.said for outcome in outcomes.values())}; expected batch norms after convolutions, hidden layers, "
             "or ReLU modules, in float32; leave the metric out"
         )
+    reported = {name: outcome.told for name, outcome in outcomes.items()}
     return Scores(
         torch.stack(used).amax(0).cpu().numpy(),
         original.flatten(1).any(1).cpu().numpy(),
         is_flat(study.map_of(original)).cpu().numpy(),
-        reported={name: outcome.told for name, outcome in outcomes.items()},
+        reported=reported,
+        reason=f"Median difference by rewrite: {', '.join(map(_words, reported, reported.values()))}.",
     )
 
 
@@ -73,8 +76,13 @@ class _Outcome:
     said: str = ""
 
     @property
-    def told(self) -> Value:
-        return self.said or (None if self.errors is None else float(self.errors.median()))
+    def told(self) -> str | float:
+        return self.said if self.said or self.errors is None else float(self.errors.median())
+
+
+def _words(name: str, told: str | float) -> str:
+    words = name.replace("_", " ")
+    return f"{words} ({told})" if isinstance(told, str) else f"{words} {number(told)}"
 
 
 def _outcome(study: Study, recipe: Network) -> _Outcome:
