@@ -35,7 +35,7 @@ def own_model(request: Request) -> LoadedModel:
     function, made = seeded(lambda: _made(request), request.name)
     built, text = made if isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], str) else (made, None)
     module = _module(built, request.name, function)
-    loaded = f" with weights from {_loaded(module, request, request.file)}" if request.file else ""
+    loaded = f", with weights from {_loaded(module, request, request.file)}" if request.file else ""
     if request.preprocess is None and text is None:
         raise unknown_preprocess(request.name)
     place, _, name = request.name.rpartition(":")
@@ -43,7 +43,7 @@ def own_model(request: Request) -> LoadedModel:
     return LoadedModel(
         module.cpu().eval(),
         folder_name(f"{where}-{name}"),
-        f"{name} of {Path(place).name}{loaded}",
+        f"the model that {name} of {Path(place).name} returns{loaded}",
         request.preprocessing(lambda: parse_preprocess(str(text))),
         (),
     )

@@ -102,7 +102,11 @@ def test_a_module(code: Path) -> None:
     model = load(code, "build")
     assert sys.path == path
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert (model.name, model.description, model.classes) == ("nets-build", "build of nets.py", ())
+    assert (model.name, model.description, model.classes) == (
+        "nets-build",
+        "the model that build of nets.py returns",
+        (),
+    )
     assert model.preprocess == parse_preprocess("size=2")
     assert not model.module.training
     assert fit(model) == 3
@@ -144,7 +148,7 @@ def test_weights_from_a_file(code: Path, tmp_path: Path) -> None:
     torch.save(trained.state_dict(), tmp_path / "best.pt")
     model = load(code, "build", weights=str(tmp_path / "best.pt"))
     assert torch.equal(model.module[1].weight, torch.ones(3, 12))
-    assert model.description == "build of nets.py with weights from best.pt"
+    assert model.description == "the model that build of nets.py returns, with weights from best.pt"
     assert refusal(code, "function", weights=str(tmp_path / "best.pt")) == (
         f"FILE:function returned a function, which takes no weights; expected a module for {tmp_path / 'best.pt'}; load them in "
         "the function"
@@ -159,7 +163,7 @@ def test_a_package_of_the_working_folder(tmp_path: Path) -> None:
     (tmp_path / "own_package" / "__init__.py").write_text("")
     (tmp_path / "own_package" / "nets.py").write_text("from torch import nn\ndef small():\n    return nn.Flatten()\n")
     model = load_model("own_package.nets:small", preprocess="size=2")
-    assert (model.name, model.description) == ("nets-small", "small of own_package.nets")
+    assert (model.name, model.description) == ("nets-small", "the model that small of own_package.nets returns")
     assert fit(model) == 12
 
 
