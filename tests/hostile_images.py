@@ -186,7 +186,7 @@ def _rotated(folder: Path) -> dict[str, Expected]:
     Image.fromarray(COLOUR).save(folder / "phone.tif", exif=held)
     Image.fromarray(DEEP).save(folder / "phone-deep.png", exif=held)
     smooth().save(folder / "phone.jpg", quality=100, subsampling=0, exif=held)
-    broken = b"Exif\0\0MM\0*\xff\xff\xff\xff damaged"
+    broken = b"Exif\0\0no TIFF, whatever it says"
     smooth().save(folder / "damaged-exif.jpg", quality=100, subsampling=0, exif=broken)
     return {
         "phone.png": np.rot90(COLOUR, -1),

@@ -1,7 +1,7 @@
 """Data sets of the Hugging Face hub, or local copies of them, read as a stream."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def list_hub(spec: str, n: int, outputs: int) -> Listing:
     listing = _listing(slug(f"{Path(name).name}-{config or ''}"), split, rows[:limit], columns, kept)
     notes = [f"of hf:{name} the split {split} was taken"] if len(splits) > 1 else []
     notes += [f"samples were drawn from the first {limit} rows of the stream"] if len(rows) > limit else []
-    return Listing(**{**vars(listing), "notes": (*notes, *listing.notes)})
+    return replace(listing, notes=(*notes, *listing.notes))
 
 
 def _parts(spec: str) -> tuple[str, str | None, str | None]:

@@ -124,7 +124,7 @@ def _orientation(picture: Image.Image) -> int:
     try:
         return int(picture.getexif().get(_ORIENTATION, 1))
     except Exception:
-        return 1.0
+        return 1
 
 
 def _rgb(picture: Image.Image) -> Image.Image:

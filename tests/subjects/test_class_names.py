@@ -136,6 +136,13 @@ def test_never_by_order_where_the_model_names_classes_or_the_numbers_differ():
     )
 
 
+def test_numbers_from_one_are_not_taken_for_an_order():
+    """Sorted as text, 1 to 10 would put 10 second."""
+    assert refusal([str(i) for i in range(1, 11)], outputs=10).startswith(
+        "1 of the data's 10 classes fit no output of the model: '10'; expected 10 classes or numbers 0 to 9;"
+    )
+
+
 def test_one_odd_name_among_many_is_the_one_named():
     assert refusal([*IMAGENET[:500], "tennch"], IMAGENET) == (
         "1 of the data's 501 classes fit no output of the model: 'tennch' (nearest: tench); expected names of the model's classes, "

@@ -126,17 +126,18 @@ def test_classes_that_fit_nothing_are_refused_before_any_picture_is_read(pets, m
 def test_masks_follow_their_pictures_geometry(tmp_path):
     """A 12 × 8 picture is halved; the object fills its right half."""
     halved = Preprocess((4, 6), (4, 6), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    painted(tmp_path, "cat/1.png", "dog/2.png", "owl/3.png", size=(12, 8))
+    painted(tmp_path, "cat/1.png", "dog/2.png", "owl/3.png", "owl/4.png", "owl/5.png", size=(12, 8))
     right = np.zeros((8, 12), dtype=np.uint8)
     right[:, 6:] = 1
     (tmp_path / "masks" / "dog").mkdir(parents=True)
     Image.fromarray(right).save(tmp_path / "masks" / "dog" / "2.png")
-    found = load(tmp_path, 3, preprocess=halved)
+    found = load(tmp_path, 5, preprocess=halved)
+    assert found.ids.index("dog/2.png") != 1  # its place among the files
     expected = np.zeros((4, 6), dtype=bool)
     expected[:, 3:] = True
     for name, mask in zip(found.ids, found.masks, strict=True):
         assert np.array_equal(mask, expected if name == "dog/2.png" else np.zeros((4, 6), dtype=bool))
-    assert found.notes[1:] == ("samples with a mask: 1 of 3",)
+    assert found.notes[1:] == ("samples with a mask: 1 of 5",)
 
 
 def test_masks_that_say_nothing_are_said(tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import warnings
 from pathlib import Path
 
@@ -81,6 +82,13 @@ def test_odd_orientations_are_passed_over():
         exif = Image.Exif()
         exif[274] = value
         assert np.array_equal(read_image(encoded(Image.fromarray(COLOUR), "PNG", exif=exif)), COLOUR)
+
+
+def test_an_orientation_that_is_no_number_is_passed_over():
+    text = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<HHHI4sI", 1, 274, 2, 4, b"up!\0", 0)
+    data = encoded(Image.fromarray(COLOUR), "PNG", exif=text)
+    assert Image.open(io.BytesIO(data)).getexif()[274] == "up!"
+    assert np.array_equal(read_image(data), COLOUR)
 
 
 def test_half_a_picture_is_none_whatever_a_user_s_module_has_set(hostile, monkeypatch):
