@@ -124,11 +124,11 @@ def nonlinearities(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> list[
     Seen below the modules, at torch's operators. A threshold or a clamp at zero from below is a `relu`; max pooling, softmax and what
     a model computes by plain arithmetic (x · sigmoid(x) is a `sigmoid`) are not told apart. The model must be prepared.
     """
-    stack, seen = [model], _Operators()
+    stack: list[nn.Module] = [model]
     found: list[Unit] = []
     names = {module: name for name, module in model.named_modules()}
     names |= {call: names[calls] for calls in names if isinstance(calls, Calls) for call in calls.calls}
-    seen.note = lambda function: found.append(Unit(function, names[stack[-1]], stack[-1]))
+    seen = _Operators(lambda function: found.append(Unit(function, names[stack[-1]], stack[-1])))
     # gradients are recorded, so that modules do not take fused ways on which operators cannot be told apart
     restart(model)
     with torch.enable_grad(), _hooked(list(names), stack.append, lambda _: stack.pop()), seen:
@@ -136,10 +136,12 @@ def nonlinearities(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> list[
     return found
 
 
-class _Operators(TorchDispatchMode):
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Tells `note` of every activation that torch executes."""
 
-    note: Callable[[str], None]
+    def __init__(self, note: Callable[[str], None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.note = note
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function := _function(func.overloadpacket.__name__.removesuffix("_"), args):

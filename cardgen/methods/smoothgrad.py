@@ -58,7 +58,7 @@ def smoothgrad(
         noise = torch.stack([torch.randn(inputs.shape[1:], generator=draws[row]) for row in rows])
         slopes = _gradients(model, inputs[rows] + sigma * noise.to(inputs), targets[rows])
         copies = Counter(rows)
-        for row, part in zip(copies, slopes.split(list(copies.values())), strict=True):
+        for row, part in zip(copies, torch.split(slopes, list(copies.values())), strict=True):
             total[row] += part.sum(0)
     return total / n_samples
 

@@ -1,6 +1,7 @@
 """Guided backpropagation against a slow reference of its own, by hand, and the models that it refuses."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,9 +21,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from cardgen import explain
+from cardgen.api import make_subject
 from cardgen.errors import CardgenError
 from cardgen.forward import prepared
 from cardgen.methods import METHODS
+from cardgen.recipes import Network
+from cardgen.study import Study
 
 KEY = "guided_backprop"
 ADVICE = "expected nn.ReLU modules as the only rectifiers; use these in the model, or leave guided backprop out"
@@ -242,6 +246,36 @@ class TestRefused:
         assert refusal(Hidden).startswith(
             "the model rectifies once outside nn.ReLU modules (functional relu in the model"
         )
+
+    def test_another_network_in_the_models_place(self, tiny):
+        """The model itself fits, the network of a recipe does not."""
+
+        class Functional(nn.Module):
+            def __init__(self, model):
+                super().__init__()
+                self.model = model
+
+            def forward(self, x):
+                features = self.model.features
+                x = F.relu(features.norm1(features.conv1(x)))
+                return self.model.head(features.relu2(features.norm2(features.conv2(x))).flatten(1))
+
+        subject = make_subject(*tiny.call, None, None, 0, 32, None)
+        study = Study(subject, 7, METHODS[KEY])
+        recipe = Network("functional", lambda model, _: Functional(model))
+        with subject.open():
+            assert study.maps().any()
+            with pytest.raises(CardgenError, match=r"^the model rectifies once outside nn\.ReLU modules"):
+                study.maps(recipe)
+
+    def test_it_is_asked_once_a_subject(self, tiny):
+        asked = []
+        counting = replace(METHODS[KEY], fits=lambda model, example: asked.append(example.shape))
+        study = Study(make_subject(*tiny.call, None, None, 0, 32, None), 7, counting)
+        with study.subject.open():
+            study.explain(slice(0, 3))
+            study.explain(slice(3, 7))
+        assert asked == [(1, 3, 12, 10)]
 
     def test_other_methods_are_not_asked(self):
         model = transformer().eval()
