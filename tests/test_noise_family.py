@@ -16,8 +16,9 @@ from cardgen.verdicts import RULES, Control
 
 N = 40
 MEMBERS = ("noise", "noise_4", "noise_7", "noise_14")
-JUDGED = ("deletion", "insertion", "pointing_game", "model_weight_randomization", "cascading_randomization")
-AGAINST_NOISE = JUDGED[:3]
+AGAINST_NOISE = ("deletion", "insertion", "pointing_game", "localization_utility")
+RANDOMISED = ("model_weight_randomization", "cascading_randomization", "target_sensitivity")
+JUDGED = AGAINST_NOISE + RANDOMISED
 CHEAP = {"steps": 25, "reinitialisations": 3, "depths": 2, "curve_samples": 8}
 HELD_OUT = 100  # draws that no control uses
 
@@ -60,7 +61,13 @@ def verdict(subject, controls, key, method, **parameters):
 
 
 def test_these_are_all_metrics_that_are_judged():
-    assert {key for key in METRICS if METRICS[key].entry.rule != "descriptive"} == set(JUDGED)
+    rules = ("vs_noise", "randomisation")
+    assert {key for key in METRICS if METRICS[key].entry.rule in rules} == set(JUDGED)
+
+
+@pytest.mark.parametrize("key", [key for key in METRICS if METRICS[key].entry.rule in ("axiom", "unchanged")])
+def test_what_noise_can_satisfy_requires_a_pass_that_it_cannot_have(key):
+    assert METRICS[key].entry.requires == ("model_weight_randomization",)
 
 
 def test_these_are_all_members_of_the_family():
@@ -78,7 +85,7 @@ def test_the_planted_truth_passes_where_the_truth_is_asked_for(subject, controls
     assert verdict(subject, controls, key, "planted_truth") == "pass"
 
 
-@pytest.mark.parametrize("key", ["model_weight_randomization", "cascading_randomization"])
+@pytest.mark.parametrize("key", RANDOMISED)
 def test_the_planted_truth_fails_model_sensitivity(subject, controls, key):
     assert verdict(subject, controls, key, "planted_truth") == "fail"
 
@@ -87,6 +94,10 @@ def test_the_planted_truth_fails_model_sensitivity(subject, controls, key):
 def test_gradients_pass_model_sensitivity(subject, controls, key):
     """Else a rule that fails everything would go unseen."""
     assert verdict(subject, controls, key, "vanilla_gradients") == "pass"
+
+
+def test_signed_gradients_pass_label_sensitivity(subject, controls):
+    assert verdict(subject, controls, "target_sensitivity", "input_x_gradient") == "pass"
 
 
 @pytest.mark.parametrize("key", AGAINST_NOISE)
