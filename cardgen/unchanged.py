@@ -82,7 +82,7 @@ def _words(scores: Scores, mean: float, controls: Controls, kept: Bool[np.ndarra
     text = f"Changes {_times(mean)} as much as the image itself"
     if BESIDE in controls and (beside := controls[BESIDE]).valid[:, kept].any(0).all():
         edges = float(_log_ratios(_mean(beside), controls[YARDSTICK], kept).mean())
-        text += f" ({beside.name}: {_times(edges)})"
+        text += f"; {beside.name}: {_times(edges)}"
     return f"{text}."
 
 

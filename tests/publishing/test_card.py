@@ -13,7 +13,7 @@ from cardgen.card import Card, make_card, subject_line
 from cardgen.evidence import Evidence
 from cardgen.findings import sentence
 from cardgen.overview import controls_line, make_overview
-from cardgen.records import Comparison, Provenance, Record
+from cardgen.records import Comparison, Provenance, Record, Rule
 from cardgen.words import ATTRIBUTES
 
 
@@ -53,6 +53,39 @@ def test_two_priors_and_a_fail(evidence: Evidence) -> None:
     assert text == (
         "No better than noise: uniform noise, and the method does no better than an edge detector or my prior "
         "(area under the curve 0.213, 95 % interval 0.187 to 0.240, lower is better; 1 flat map; n = 200 on digits-cnn)."
+    )
+
+
+def test_an_axiom_s_number_is_the_share_for_which_it_holds(evidence: Evidence) -> None:
+    found = record(
+        "infidelity",
+        reason="Holds: within 0.05 on 198 of 200 samples.",
+        estimate=0.99,
+        interval=(0.9643, 0.9972),
+        effect=None,
+        controls={},
+        rule=Rule(name="axiom", thresholds={"tolerance": 0.05}),
+    )
+    assert say(found, evidence) == (
+        "Holds: within 0.05 on 198 of 200 samples "
+        "(share of samples 0.990, 95 % interval 0.964 to 0.997; n = 200 on digits-cnn)."
+    )
+
+
+def test_what_should_not_change_names_its_controls_in_the_reason_alone(evidence: Evidence) -> None:
+    image = Comparison(kind="prior", estimate=0.05, difference=-2.1, interval=(-2.3, -1.9))
+    found = record(
+        "sensitivity_max",
+        verdict="descriptive",
+        reason="Changes 8.2 times as much as the image itself; edge detector: 1.3 times.",
+        effect=-2.1,
+        p=None,
+        controls={"input_magnitude": image},
+        rule=Rule(name="unchanged", thresholds={"margin": None}),
+    )
+    assert say(found, evidence) == (
+        "Changes 8.2 times as much as the image itself; edge detector: 1.3 times (largest relative change 0.213, "
+        "95 % interval 0.187 to 0.240, lower is better; n = 200 on digits-cnn)."
     )
 
 

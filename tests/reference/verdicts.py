@@ -146,3 +146,21 @@ def randomisation(similarity, own, flats, draw_counts, sample_counts):
     if quantile(found, 0.975) < SIMILAR and quantile(gaps, 0.025) > GAP:
         return "inconclusive" if flats > FLAT * n else "pass"
     return "inconclusive"
+
+
+def wilson(hits, n, z=1.959963984540054):
+    """The shares p at which |hits/n − p| = z √(p (1 − p) / n): Wilson 1927, by bisection to either side of the share found."""
+    share = hits / n
+
+    def outside(p):
+        return (share - p) ** 2 > z * z * p * (1 - p) / n
+
+    def bound(inner, outer):
+        if not outside(outer) or inner == outer:
+            return outer
+        for _ in range(200):
+            middle = (inner + outer) / 2
+            inner, outer = (inner, middle) if outside(middle) else (middle, outer)
+        return (inner + outer) / 2
+
+    return bound(share, 0.0), bound(share, 1.0)
