@@ -27,7 +27,8 @@ def last_features(model: nn.Module, example: Float[Tensor, "n c h w"]) -> str:
     concatenation.
 
     Raises:
-        CardgenError: the model executes no such convolution.
+        CardgenError: the model executes no such convolution, or goes on from there with layers on tokens, as vision transformers do: their
+            only convolution cuts the image into patches.
     """
     calls: list[_Call] = []
     handles = []
@@ -61,7 +62,21 @@ def last_features(model: nn.Module, example: Float[Tensor, "n c h w"]) -> str:
     chosen = after.pop()
     while isinstance(chosen.module, nn.Sequential) and after and after[-1].name.startswith(f"{chosen.name}."):
         chosen = after.pop()  # a Sequential returns what its last module does: name that module
+    tokens = next(filter(_on_tokens, calls[calls.index(chosen) + 1 :]), None)
+    if tokens:
+        raise CardgenError(
+            f"after its last convolution ({calls[convolutions[-1]].name}) the model goes on with layers on tokens ({tokens.name}); methods "
+            "that need features expect a convolutional network; name a layer whose output is [n, channels, h, w] with layer=, or leave these "
+            "methods out"
+        )
     return chosen.name
+
+
+def _on_tokens(call: _Call) -> bool:
+    """Whether a call mixes or maps tokens, of which each image has many."""
+    return isinstance(call.module, nn.MultiheadAttention) or (
+        isinstance(call.module, nn.Linear) and len(call.shape) > 2
+    )
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from small_models import (
     vgg,
 )
 from torch import nn
+from torchvision.models import SwinTransformer, VisionTransformer
 
 from cardgen import explain
 from cardgen.errors import CardgenError
@@ -108,6 +109,17 @@ def test_a_wrong_reference_would_be_seen(tiny, name, monkeypatch):
 
 
 class TestLayer:
+    @pytest.mark.parametrize(
+        ("build", "place"),
+        [
+            (lambda: VisionTransformer(32, 8, 2, 2, 32, 64), r"\(conv_proj\).*encoder_layer_0"),
+            (lambda: SwinTransformer([4, 4], 8, [1, 1], [1, 1], [4, 4]), r"\(features.0.0\)"),
+        ],
+    )
+    def test_patches_of_a_transformer_are_no_last_features(self, build, place):
+        with pytest.raises(CardgenError, match=f"^after its last convolution {place}"):
+            last_features(seeded(0, build).eval(), torch.rand(1, 3, 32, 32))
+
     def test_the_last_features_after_their_activation(self, tiny):
         assert last_features(tiny.model, tiny.inputs[:1]) == "features.relu2"
         assert last_features(lively(seeded(0, vgg)), tiny.inputs[:1]) == "features.4"
