@@ -20,6 +20,7 @@ AGAINST_NOISE = ("deletion", "insertion", "pointing_game", "localization_utility
 RANDOMISED = ("model_weight_randomization", "cascading_randomization", "target_sensitivity")
 JUDGED = AGAINST_NOISE + RANDOMISED
 CHEAP = {"steps": 25, "reinitialisations": 3, "depths": 2, "curve_samples": 8}
+CHEAP |= {"perturbations": 100, "noise_draws": 2}
 HELD_OUT = 100  # draws that no control uses
 
 pytestmark = pytest.mark.skipif(
@@ -68,6 +69,34 @@ def test_these_are_all_metrics_that_are_judged():
 @pytest.mark.parametrize("key", [key for key in METRICS if METRICS[key].entry.rule in ("axiom", "unchanged")])
 def test_what_noise_can_satisfy_requires_a_pass_that_it_cannot_have(key):
     assert METRICS[key].entry.requires == ("model_weight_randomization",)
+
+
+@pytest.mark.parametrize("method", [*MEMBERS, "planted_truth", "vanilla_gradients"])
+def test_what_does_not_claim_completeness_is_not_complete(subject, controls, method):
+    assert verdict(subject, controls, "completeness", method) == "fail"
+
+
+def test_integrated_gradients_are_complete(subject, controls):
+    assert verdict(subject, controls, "completeness", "integrated_gradients") == "pass"
+
+
+def lead_in_infidelity(subject, method, **parameters):
+    """The effect over the value-matched noise that is beaten least."""
+    found = RULES["matched_noise"](
+        scores(subject, "infidelity", method, **parameters), {}, METRICS["infidelity"].entry, DEFAULTS, 0
+    )
+    assert found.verdict == "descriptive"
+    return found.effect
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_held_out_noise_predicts_no_better_than_its_own_values_elsewhere(subject, member):
+    assert lead_in_infidelity(subject, member, draw=HELD_OUT) < DEFAULTS.effect
+
+
+@pytest.mark.parametrize("method", ["planted_truth", "integrated_gradients"])
+def test_truth_and_contributions_predict_better_than_their_own_values_elsewhere(subject, method):
+    assert lead_in_infidelity(subject, method) > 0.5
 
 
 def test_these_are_all_members_of_the_family():

@@ -76,7 +76,7 @@ def infidelity(study: Study, *, perturbations: int = 1000, noise_draws: int = 5,
     valid = _answers(study, perturbations, substrate)
     scores = table[:, :, :, 0].mean(1).where(valid[:, None], 0.0)
     means = table[valid][:, :, 0].mean(0) if valid.any() else table.new_zeros(len(KINDS), 3)
-    matched = scores[:, 1:].T.unflatten(0, (-1, noise_draws))
+    matched = scores[:, 1:].T.reshape(-1, noise_draws, study.n)
     return Scores(
         scores[:, 0].cpu().numpy(),
         valid.cpu().numpy(),
@@ -157,7 +157,7 @@ def _matched(study: Study, i: int, vectors: Float[Tensor, "_ h w"], noise_draws:
             lent = Study(study.subject, i + 1, method, method.parameters({"draw": draw})).explain(slice(i, i + 1))
             order = ties[descending(lent.flatten()[ties][None])[0]]
             maps.append(torch.empty_like(flat).index_copy_(1, order, ranked))
-    return torch.stack(maps).unflatten(2, vectors.shape[1:])
+    return torch.stack(maps).view(len(maps), *vectors.shape)
 
 
 def _on_squares(
