@@ -12,7 +12,7 @@ from cardgen.metrics import metric
 from cardgen.perturbations import drops, gaussian, removed, squares
 from cardgen.records import Source
 from cardgen.scores import Scores
-from cardgen.study import Study, descending
+from cardgen.study import Study, Subject, descending
 
 KINDS = ("square", "gaussian")
 LARGEST = 10 / 28
@@ -44,7 +44,7 @@ def infidelity(study: Study, *, perturbations: int = 1000, noise_draws: int = 5,
     - gaussian: normal noise with a deviation of 0.2 of the range, cut so that x − I stays within the space.
 
     Φ is what the map says of a unit of input. Methods that declare a baseline x̄ against which they are complete give contributions
-    A = Φ ⊙ (x − x̄), so Φ = A / (x − x̄), and 0 where x = x̄ (Yeh et al., proposition 2.1). For all others Φ = A; an attribution with one
+    A = Φ ⊙ (x − x̄), so Φ = A / (x − x̄), and 0 where x = x̄ (Yeh et al., section 2). For all others Φ = A; an attribution with one
     channel stands for every channel of its pixel, so I is summed over channels. Both kinds' draws come from the sample's own generators
     and are shared by all methods: only I·Φ is computed anew.
 
@@ -75,7 +75,7 @@ def infidelity(study: Study, *, perturbations: int = 1000, noise_draws: int = 5,
     )
     valid = _answers(study, perturbations, substrate)
     scores = table[:, :, :, 0].mean(1).where(valid[:, None], 0.0)
-    means = table[valid][:, :, 0].mean(0) if valid.any() else table.new_zeros(len(KINDS), 3)
+    means = table[valid][:, :, 0].mean(0)
     matched = scores[:, 1:].T.reshape(-1, noise_draws, study.n)
     return Scores(
         scores[:, 0].cpu().numpy(),
@@ -83,7 +83,7 @@ def infidelity(study: Study, *, perturbations: int = 1000, noise_draws: int = 5,
         study.flat(),
         parts={f"matched/{key}": found.cpu().numpy() for key, found in zip(_family(), matched, strict=True)},
         reported={
-            f"{name}{kind}": float(means[k, j])
+            f"{name}{kind}": float(means[k, j]) if valid.any() else None
             for k, kind in enumerate(KINDS)
             for j, name in enumerate(("", "fitted_", "plain_"))
         },
@@ -120,13 +120,13 @@ def _rows(
 ) -> Iterator[Float[Tensor, "kinds maps 3"]]:
     """For each sample and kind, of the method's own Φ and then of value-matched noise: score, fitted, plain."""
     subject, whole = study.subject, study.upto(part.stop)
-    vectors = _per_unit(whole, part)
+    vectors, order, ties = _per_unit(whole, part), whole.order()[part], subject.ties(part.stop)[part]
     places = squares(subject, part.stop, perturbations, LARGEST)
     bare = subject.substrate(substrate, part.stop)
     answers = [_drops(study, part.stop, kind, perturbations, substrate)[part].double() for kind in KINDS]
     for j, i in enumerate(range(*part.indices(part.stop))):
         scale = vectors[j].abs().amax().double().clamp_min(1e-300)
-        maps = _matched(whole, i, vectors[j].double() / scale, noise_draws)
+        maps = _matched(vectors[j].double() / scale, order[j], _lent(subject, i, ties[j], noise_draws))
         predicted = (
             _on_squares(subject.inputs[i].double() - bare[i].double(), maps, places[i]),
             _on_noise(study, i, maps, perturbations),
@@ -146,17 +146,22 @@ def _per_unit(study: Study, part: slice) -> Float[Tensor, "m _ h w"]:
     return torch.where(apart, found / torch.where(apart, away, 1.0), 0.0)
 
 
-def _matched(study: Study, i: int, vectors: Float[Tensor, "_ h w"], noise_draws: int) -> Float[Tensor, "maps _ h w"]:
-    """The vectors of sample i, then the same in the order of each draw of each member of the noise family."""
-    ties, flat = study.subject.ties(i + 1)[i], vectors.flatten(1)
-    ranked = flat[:, study.order()[i]]
-    maps = [flat]
+def _lent(subject: Subject, i: int, ties: Int[Tensor, " p"], noise_draws: int) -> Iterator[Int[Tensor, " p"]]:
+    """Sample i's pixels from most to least salient, for each draw of each member of the noise family."""
     for key in _family():
         for draw in range(noise_draws):
-            method = METHODS[key]
-            lent = Study(study.subject, i + 1, method, method.parameters({"draw": draw})).explain(slice(i, i + 1))
-            order = ties[descending(lent.flatten()[ties][None])[0]]
-            maps.append(torch.empty_like(flat).index_copy_(1, order, ranked))
+            study = Study(subject, i + 1, METHODS[key], METHODS[key].parameters({"draw": draw}))
+            noise = study.explain(slice(i, i + 1)).flatten()
+            yield ties[descending(noise[ties][None])[0]]
+
+
+def _matched(
+    vectors: Float[Tensor, "_ h w"], order: Int[Tensor, " p"], lent: Iterator[Int[Tensor, " p"]]
+) -> Float[Tensor, "maps _ h w"]:
+    """The vectors of a sample's pixels, then the same in each order lent."""
+    flat = vectors.flatten(1)
+    ranked = flat[:, order]
+    maps = [flat, *(torch.empty_like(flat).index_copy_(1, other, ranked) for other in lent)]
     return torch.stack(maps).view(len(maps), *vectors.shape)
 
 
