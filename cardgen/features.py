@@ -65,9 +65,9 @@ def last_features(model: nn.Module, example: Float[Tensor, "n c h w"]) -> str:
     tokens = next(filter(_on_tokens, calls[calls.index(chosen) + 1 :]), None)
     if tokens:
         raise CardgenError(
-            f"after its last convolution ({calls[convolutions[-1]].name}) the model goes on with layers on tokens ({tokens.name}); methods "
-            "that need features expect a convolutional network; name a layer whose output is [n, channels, h, w] with layer=, or leave these "
-            "methods out"
+            f"after its last convolution ({calls[convolutions[-1]].name}) the model goes on with layers on tokens ({tokens.name}); "
+            "methods that need features expect a convolutional network; name a layer whose output is [n, channels, h, w] with layer=, or "
+            "leave these methods out"
         )
     return chosen.name
 

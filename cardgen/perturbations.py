@@ -70,7 +70,7 @@ def removed(subject: Subject, squares: Int[Tensor, "n draws 3"], substrate: str)
 
 
 def squares(subject: Subject, n: int, draws: int, largest: float) -> Int[Tensor, "n draws 3"]:
-    """Row, column and side of squares, each drawn uniformly from all that lie inside the image, of every side up to a share of its shorter side."""
+    """Row, column and side of squares, drawn uniformly from all in the image with sides up to a share of its shorter one."""
     h, w = subject.inputs.shape[2:]
     sides = torch.arange(1, max(1, int(largest * min(h, w))) + 1)
     ends = ((h - sides + 1) * (w - sides + 1)).cumsum(0)

@@ -1,6 +1,6 @@
 """From a configuration and a subject to jobs: what is to be measured, what is skipped and why, and what it costs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cardgen.budgets import BUDGETS, CORE, Budget, sized
@@ -8,10 +8,11 @@ from cardgen.config import RunConfig
 from cardgen.errors import CardgenError
 from cardgen.forward import prepared
 from cardgen.keys import data_part, key_parts
-from cardgen.methods import METHODS, Explainer, Method, real_methods
+from cardgen.methods import METHODS, Explainer, Method, real_methods, require_fit
 from cardgen.metrics import METRICS, Metric
 from cardgen.records import Value
 from cardgen.registry import unknown
+from cardgen.study import Subject
 from cardgen.subjects.loading import Loaded
 
 JUDGED = ("vs_noise", "randomisation", "axiom", "unchanged")
@@ -134,22 +135,33 @@ class _Maker:
             return "needs the model's weights; the model is a black box that gives only outputs"
         if "classes" in metric.entry.needs and len(record.classes) == 1:
             return "compares two classes; the model has one"
-        if method.entry.key not in self._unfit:
-            self._unfit[method.entry.key] = unfit(method, self.loaded)
-        return self._unfit[method.entry.key]
+        return self._fit(metric.entry.key, lambda: self._refused(metric)) or self._fit(
+            method.entry.key, lambda: unfit(method, self.loaded)
+        )
+
+    def _fit(self, key: str, reason: Callable[[], str]) -> str:
+        if key not in self._unfit:
+            self._unfit[key] = reason()
+        return self._unfit[key]
+
+    def _refused(self, metric: Metric) -> str:
+        subject = self.loaded.subject
+        return _refused(lambda: metric.fits(subject.model, subject.inputs[:1]), subject)
 
 
 def unfit(method: Method, loaded: Loaded) -> str:
     """Why a method cannot explain the model, if so."""
-    access = method.entry.access
-    if access not in ("none", "outputs") and loaded.black_box:
-        return f"needs the model's {access}; the model is a black box that gives only outputs"
     subject = loaded.subject
+    return _refused(lambda: require_fit(method, subject.model, subject.inputs[:1]), subject) or (
+        _refused(lambda: subject.features, subject) if method.entry.access == "features" else ""
+    )
+
+
+def _refused(check: Callable[[], object], subject: Subject) -> str:
+    """The words, up to the first `;`, of what a check of the model raises."""
     try:
-        if access == "features":
-            _ = subject.features
         with prepared(subject.model):
-            method.fits(subject.model, subject.inputs[:1])
+            check()
     except CardgenError as error:
         return str(error).partition(";")[0]
     return ""

@@ -16,7 +16,9 @@ def plan_lines(runner: Runner) -> Iterator[str]:
     todo = [job for job, state in states if state == "missing"]
     jobs = [job for job in todo if not job.skip]
     found = [state for _, state in states]
-    counts = f"{plural(len(todo), 'evaluation')} to do, {found.count('current')} up to date, {found.count('kept')} kept."
+    counts = (
+        f"{plural(len(todo), 'evaluation')} to do, {found.count('current')} up to date, {found.count('kept')} kept."
+    )
     if jobs:
         measured = probe(runner.loaded)
         yield from _work(jobs, measured)

@@ -18,7 +18,7 @@ from cardgen.errors import CardgenError
 from cardgen.features import last_features
 from cardgen.forward import all_logits, counted, prepared, with_classes
 from cardgen.memo import Memo
-from cardgen.methods import Context, Method, attributions, reduced
+from cardgen.methods import Context, Method, attributions, reduced, require_fit
 from cardgen.recipes import ORIGINAL, Inputs, Network, Original, Recipe, Reseed, Targets, Weights
 from cardgen.records import Value
 from cardgen.similarity import is_flat
@@ -239,7 +239,9 @@ class Study:
         inputs, targets = subject.inputs_of(part, recipe), subject.targets_of(part, recipe)
         network = recipe if isinstance(recipe, Network) else ORIGINAL
         with subject.changed(recipe) as model:
-            fits = partial(self.method.fits, model, subject.inputs[:1])
+            # of another network it is asked what the method needs, not what it declares
+            check = self.method.fits if isinstance(recipe, Network) else partial(require_fit, self.method)
+            fits = partial(check, model, subject.inputs[:1])
             subject.memo.get(("fits", self.method.entry.key, network), fits)
             return attributions(self.method, model, inputs, targets, context, self.parameters)
 

@@ -261,7 +261,10 @@ def test_a_stale_catalogue_is_refused_and_rewritten(tmp_path, monkeypatch):
     [
         ("methods", "rise "),
         ("metrics", "pointing_game "),
-        ("subjects", "digit-cnn on digits-on-scenes: 10 classes; a small convolutional network that reads the handwritten digit"),
+        (
+            "subjects",
+            "digit-cnn on digits-on-scenes: 10 classes; a small convolutional network that reads the handwritten digit",
+        ),
     ],
 )
 def test_lists_name_all_there_is(what, line):

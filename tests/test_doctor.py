@@ -63,7 +63,10 @@ class Moody(Neighbourly):
 
 @pytest.mark.parametrize(
     ("model", "words"),
-    [(Neighbourly, "with the batch it is in; expected at most 0.001"), (Moody, "gives other outputs for the same inputs")],
+    [
+        (Neighbourly, "with the batch it is in; expected at most 0.001"),
+        (Moody, "gives other outputs for the same inputs"),
+    ],
 )
 def test_models_whose_outputs_are_not_the_samples_own(monkeypatch, model, words):
     _, unwell = findings(monkeypatch, small_runs.loaded(model()))

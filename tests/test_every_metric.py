@@ -16,7 +16,10 @@ from cardgen.verdicts import RULES
 
 CHEAP = {"steps": 10, "reinitialisations": 2, "depths": 3, "curve_samples": 4, "runs": 3, "draws": 5, "tolerance": 0.25}
 CHEAP |= {"perturbations": 20, "noise_draws": 2}
-ROUNDED = {"completeness": 1e-3, "infidelity": 1e-5}  # ratios to differences of logits, which float32 rounds by the batch
+ROUNDED = {
+    "completeness": 1e-3,
+    "infidelity": 1e-5,
+}  # ratios to differences of logits, which float32 rounds by the batch
 METHOD = {"method": "vanilla_gradients"}
 ALIKE = ("computational_efficiency", "determinism", "hyperparameter_dependence", "model_agnosticism")
 

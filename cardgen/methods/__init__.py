@@ -19,6 +19,7 @@ from cardgen.errors import CardgenError
 from cardgen.records import Access, MethodEntry, Source, Value
 from cardgen.registry import Registry, unknown
 from cardgen.space import UNNORMALISED, Space
+from cardgen.subjects.black_box import BlackBox
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,20 @@ def _checked(key: str, found: Tensor, inputs: Tensor) -> Tensor:
     if not bool(torch.isfinite(found).all()):
         raise CardgenError(f"{key} returned NaN or infinities; expected finite attributions; check the model's outputs")
     return found.float()
+
+
+def require_fit(chosen: Method, model: nn.Module, example: Float[Tensor, "1 c h w"]) -> None:
+    """Refuse a model that a method cannot explain.
+
+    Raises:
+        CardgenError: a black box, where more than outputs is needed, or whatever the method itself asks for.
+    """
+    access = chosen.entry.access
+    if access not in ("none", "outputs") and isinstance(model, BlackBox):
+        raise CardgenError(
+            f"needs the model's {access}; the model is a black box that gives only outputs; choose a method that needs outputs alone"
+        )
+    chosen.fits(model, example)
 
 
 def real_methods(keys: Sequence[str] | None = None) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from cardgen.methods import Explainer, keyword_defaults, merged
+from cardgen.methods import Explainer, Fits, keyword_defaults, merged
 from cardgen.records import Attribute, Direction, MetricEntry, Source, Value
 from cardgen.registry import Registry
 from cardgen.scores import Scores
@@ -30,6 +30,7 @@ class Metric:
     function: Measure
     size: Size
     passes: Passes
+    fits: Fits = lambda model, example: None
 
     @property
     def defaults(self) -> dict[str, Value]:
@@ -65,6 +66,7 @@ def metric(
     unit: str = "",
     needs: tuple[str, ...] = (),
     requires: tuple[str, ...] = (),
+    fits: Fits = lambda model, example: None,
     version: int = 1,
     passes: Passes = lambda n, explainer, parameters: n * explainer.passes,
 ) -> Callable[[F], F]:
@@ -83,6 +85,7 @@ def metric(
         unit: of the number; "probability" also asks for a difference of at least 0.01.
         needs: what the subject must have: masks, weights (a model that can be changed, not only asked), or classes (two or more).
         requires: metrics whose pass this one's pass needs.
+        fits: raises CardgenError where the model cannot be measured; the words up to the first `;` become the reason.
         version: of the numbers.
         passes: samples forwarded in all, from (n, the method with its hyperparameters, parameters); an estimate for plans and progress.
     """
@@ -102,7 +105,7 @@ def metric(
     )
 
     def register(function: F) -> F:
-        METRICS.add(key, Metric(entry, function, size, passes))
+        METRICS.add(key, Metric(entry, function, size, passes, fits))
         return function
 
     return register

@@ -59,4 +59,5 @@ def completeness(study: Study, *, substrate: str = "black") -> Scores:
             "median_error": float(found.median()) if len(found) else None,
             "no_difference": int((difference.abs() <= ROUNDING * size).sum()),
         },
+        reason="" if declared else "The method makes no such claim.",
     )

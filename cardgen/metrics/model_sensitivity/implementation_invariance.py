@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from cardgen.equivalents import REWRITES
 from cardgen.errors import CardgenError
@@ -20,6 +20,30 @@ from cardgen.words import number
 TOLERANCE = 1e-4
 
 
+def require_rewrite(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> None:
+    """Refuse a model of which no equivalent network can be derived.
+
+    Raises:
+        CardgenError: no rewrite applies, or none gives the same logits, as in half precision.
+    """
+    reasons = []
+    with torch.no_grad():
+        clean = logits(model, example)
+        for name, rewrite in REWRITES.items():
+            try:
+                moved = (logits(rewrite(model, example), example) - clean).abs().amax()
+            except CardgenError as error:
+                reasons.append(_first_words(error))
+                continue
+            if moved <= TOLERANCE * clean.abs().amax():
+                return
+            reasons.append(f"{name.replace('_', ' ')} move the logits by {float(moved):.2g}")
+    raise CardgenError(
+        f"no equivalent network can be derived: {', '.join(reasons)}; expected batch norms after convolutions, hidden layers, or ReLU "
+        f"modules, in float32; leave the metric out"
+    )
+
+
 @metric(
     key="implementation_invariance",
     title="Implementation Invariance",
@@ -32,6 +56,7 @@ TOLERANCE = 1e-4
     size="again",
     needs=("weights",),
     requires=("model_weight_randomization",),
+    fits=require_rewrite,
     passes=lambda n, explainer, p: n * (explainer.passes + 1 + len(REWRITES) * (explainer.passes + 1)),
 )
 def implementation_invariance(study: Study) -> Scores:
