@@ -1,6 +1,5 @@
 """The whole line on tensors: methods through metrics to records, on a model and samples of one's own."""
 
-import hashlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,13 +14,14 @@ from cardgen.api import BATCH, make_subject
 from cardgen.budgets import BudgetName
 from cardgen.config import RunConfig
 from cardgen.forward import prepared, probabilities
+from cardgen.keys import digest
 from cardgen.plan import make_plan
 from cardgen.records import Record, SubjectRecord
 from cardgen.runner import Runner
 from cardgen.space import Space
 from cardgen.store import Store
 from cardgen.study import Subject, weights_digest
-from cardgen.subjects.loading import Loaded, cuts, health
+from cardgen.subjects.loading import Loaded, contents, cuts, health
 
 
 def evaluate(
@@ -91,6 +91,9 @@ def describe(subject: Subject, labels: Int[Tensor, " n"] | None, name: str) -> L
     with prepared(subject.model):
         found = probabilities(subject.model, subject.inputs, subject.batch)
     weights = weights_digest(subject.model)
+    given = (subject.inputs.float(), subject.targets, subject.masks)  # another class or mask gives other scores
+    columns = [None if column is None else column.cpu().numpy() for column in given]
+    samples = contents(subject.ids, subject.space, columns)
     record = SubjectRecord(
         slug=name,
         title=name,
@@ -100,32 +103,14 @@ def describe(subject: Subject, labels: Int[Tensor, " n"] | None, name: str) -> L
         parameters=sum(parameter.numel() for parameter in subject.model.parameters()),
         classes=tuple(map(str, range(found.shape[1]))),
         data="tensors",
-        data_sha256=_digest(subject.inputs),
+        data_sha256=digest(samples),
         n=len(subject),
         shape=tuple(subject.inputs.shape[1:]),
         target="given",
         has_masks=subject.masks is not None,
         **health(found.argmax(1).cpu(), None if labels is None else labels.cpu()),
     )
-    return Loaded(subject, record, images, _samples(subject), weights)
-
-
-def _samples(subject: Subject) -> tuple[tuple[str, str], ...]:
-    """Name and content of each sample: all that was given with it, since another class, mask or space gives other scores."""
-    masks = [()] * len(subject) if subject.masks is None else [(mask,) for mask in subject.masks]
-    contents = [
-        _digest(image, target, *mask, purpose=str(subject.space))
-        for image, target, mask in zip(subject.inputs, subject.targets, masks, strict=True)
-    ]
-    return tuple(zip(subject.ids, contents, strict=True))
-
-
-def _digest(*tensors: Tensor, purpose: str = "") -> str:
-    found = hashlib.sha256(purpose.encode())
-    for tensor in tensors:
-        values = tensor.float() if tensor.is_floating_point() else tensor
-        found.update(f"{tuple(tensor.shape)}".encode() + values.cpu().numpy().tobytes())
-    return found.hexdigest()
+    return Loaded(subject, record, images, samples, weights)
 
 
 def pictures(inputs: Float[Tensor, "n c h w"], space: Space) -> UInt8[np.ndarray, "n 3 h w"]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from cardgen.budgets import BUDGETS
@@ -22,6 +22,7 @@ from cardgen.keys import digest
 from cardgen.probe import batch_size
 from cardgen.records import SubjectRecord
 from cardgen.registry import unknown
+from cardgen.space import Space
 from cardgen.study import Subject, weights_digest
 from cardgen.subjects.black_box import BlackBox
 from cardgen.subjects.data import Data, load_data
@@ -92,7 +93,10 @@ def load_subject(config: RunConfig) -> Loaded:
         predicted = subject.probabilities(len(subject)).argmax(1)
     labels = None if data.labels is None else torch.from_numpy(data.labels.astype(np.int64)).to(device)
     targets = chosen_targets(config.target, predicted, labels, outputs)
-    weights, samples = weights_digest(model.module), _samples(data, subject)
+    weights, samples = (
+        weights_digest(model.module),
+        contents(data.ids, subject.space, (data.images, data.masks, data.labels)),
+    )
     record = SubjectRecord(
         slug=config.name or f"{model.name}-{data.name}",
         title=f"{model.name} on {data.name}",
@@ -180,18 +184,13 @@ def _empty(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> 
     return found
 
 
-def _samples(data: Data, subject: Subject) -> tuple[tuple[str, str], ...]:
-    """Name of each sample, and a digest of all that was given with it."""
-    space = str(subject.space).encode()
-    contents = []
-    for i, image in enumerate(data.images):
-        content = hashlib.sha256(image.tobytes())
-        for more in (data.masks, data.labels):
-            if more is not None:
-                content.update(more[i].tobytes())
-        content.update(space)
-        contents.append(content.hexdigest())
-    return tuple(zip(data.ids, contents, strict=True))
+def contents(
+    ids: Sequence[str], space: Space, columns: Sequence[Shaped[np.ndarray, "n ..."] | None]
+) -> tuple[tuple[str, str], ...]:
+    """Name of each sample, and a digest of all that was given with it: its row of every column, and the space."""
+    there = [column for column in columns if column is not None]
+    rows = (b"".join([*(column[i].tobytes() for column in there), str(space).encode()]) for i in range(len(ids)))
+    return tuple(zip(ids, (hashlib.sha256(row).hexdigest() for row in rows), strict=True))
 
 
 def _explained(target: str, classes: Sequence[str]) -> str:
