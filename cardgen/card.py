@@ -9,11 +9,15 @@ import pandas as pd
 from cardgen.evidence import Evidence
 from cardgen.facts import Facts
 from cardgen.findings import BUDGETS
+from cardgen.history import Moved
 from cardgen.records import SCHEMA, MethodEntry, SubjectRecord, Value
 from cardgen.sections import Section, sections
+from cardgen.stale import stale
 from cardgen.words import JUDGED, MARKS, METHODOLOGY, estimate, listing, number, plural, tally
 
 PICTURE = "example.png"
+REMEMBERED = 5
+"""Verdicts that moved, the latest ones, that a card tells of."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Card:
     methodology: dict[str, Section]
     sensitivity: tuple[Section, ...]
     perceptibility: tuple[Section, ...]
+    stale: str
+    history: tuple[str, ...]
 
 
 def make_card(method: str, evidence: Evidence, table: pd.DataFrame, facts: Facts | None) -> Card:
@@ -79,7 +85,30 @@ def make_card(method: str, evidence: Evidence, table: pd.DataFrame, facts: Facts
         methodology={key: attributes[key] for key in METHODOLOGY},
         sensitivity=tuple(attributes[key] for key in JUDGED[:3]),
         perceptibility=tuple(attributes[key] for key in JUDGED[3:]),
+        stale=_stale(method, evidence),
+        history=tuple(history_lines(method, evidence)),
     )
+
+
+def history_lines(method: str, evidence: Evidence) -> list[str]:
+    """The last verdicts of a method that moved, the latest first."""
+    moved = [(line, subject) for subject in evidence.methods[method] for line in evidence.history[subject, method]]
+    moved.sort(key=lambda pair: pair[0].date, reverse=True)
+    return [_moved(line, subject, evidence) for line, subject in moved[:REMEMBERED]]
+
+
+def _moved(line: Moved, subject: str, evidence: Evidence) -> str:
+    known = evidence.metrics.get(line.metric)
+    title = known.title if known else line.metric.replace("_", " ")
+    why = f" ({listing(line.parts)})" if line.parts else ""
+    return f"{line.date.isoformat()}: {title} on {subject} went from {line.old} to {line.new}{why}"
+
+
+def _stale(method: str, evidence: Evidence) -> str:
+    """How many of a method's records are older than the catalogue; empty where none is."""
+    mine = [record for record in evidence.records if record.method == method]
+    old = sum(bool(stale(record, evidence.catalogue)) for record in mine)
+    return f"{old} of {plural(len(mine), 'evaluation')}" if old else ""
 
 
 def picture_name(method: str, subject: str, evidence: Evidence) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import Field
 
 from cardgen.errors import CardgenError
+from cardgen.history import Moved, read_history
 from cardgen.literature import Literature, PublishedEvaluation, load_evaluations, load_literature, load_names
 from cardgen.paths import PACKAGE, shipped
 from cardgen.records import (
@@ -52,6 +53,7 @@ class Evidence:
 
     `methods` maps method → subject → its record; `controls` holds the entries of the controls that have one; `metrics`
     are those of the card's template, of the catalogue and of the records, in that order, the later one's words counting.
+    `catalogue` is the newest word on versions; `history` maps (subject, method) → verdicts that moved, oldest first.
     `unfinished` names subject/method folders with records but no method.json yet: they are left out.
     """
 
@@ -64,6 +66,8 @@ class Evidence:
     literature: dict[str, Literature]
     metrics: dict[str, Known]
     names: dict[str, str]
+    catalogue: Catalogue
+    history: dict[tuple[str, str], tuple[Moved, ...]]
     unfinished: tuple[str, ...]
 
 
@@ -105,6 +109,12 @@ def load_all(evaluations: Path, catalogue: Catalogue | None = None) -> Evidence:
         literature={key: load_literature(folder, key) for key in sorted(methods)},
         metrics=_known(load_evaluations(folder), catalogue, records),
         names=load_names(folder) | {key: entry.title for key, entry in catalogue.methods.items()},
+        catalogue=catalogue,
+        history={
+            (subject, key): read_history(evaluations, subject, key)
+            for key, by_subject in methods.items()
+            for subject in by_subject
+        },
         unfinished=tuple(
             sorted(
                 {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -11,15 +11,17 @@ from cardgen.evidence import Evidence
 from cardgen.findings import sentence
 from cardgen.published import published_sentence, table_sentences
 from cardgen.records import Attribute, Record
+from cardgen.stale import stale
 from cardgen.words import ATTRIBUTES, MARKS, listing, plural, tally
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What was found on one subject, or published."""
+    """What was found on one subject, or published; `stale` says of older evidence what is newer."""
 
     verdict: str
     text: str
+    stale: str = ""
 
     @property
     def mark(self) -> str:
@@ -82,14 +84,18 @@ def _measured(method: str, evidence: Evidence, mine: pd.DataFrame) -> dict[str, 
     found = {}
     for metric, by_subject in records.items():
         statements = [
-            Statement(finals[metric, subject][0], sentence(by_subject[subject], *finals[metric, subject], evidence))
+            Statement(
+                finals[metric, subject][0],
+                sentence(by_subject[subject], *finals[metric, subject], evidence),
+                stale(by_subject[subject], evidence.catalogue),
+            )
             for subject in evidence.methods[method]
             if subject in by_subject
         ]
         missing = [subject for subject in evidence.methods[method] if subject not in by_subject]
         if missing:
             last = statements[-1]
-            statements[-1] = Statement(last.verdict, f"{last.text} Not tested on {listing(missing)}.")
+            statements[-1] = replace(last, text=f"{last.text} Not tested on {listing(missing)}.")
         found[metric] = _named(metric, evidence, tuple(statements))
     return found
 

@@ -124,13 +124,16 @@ def render_overview(overview: Overview, templates: Path) -> str:
     return _render(templates, "overview.md.j2", overview=overview)
 
 
+def render_pull_request(pull: object, templates: Path) -> str:
+    """The pull request's own block in Markdown; its values are escaped for GitHub already."""
+    return _render(templates, "pull_request.md.j2", pull=pull)
+
+
 def _render(templates: Path, name: str, **values: object) -> str:
     try:
         text = environment(templates).get_template(name).render(values)
     except jinja2.TemplateNotFound as error:
-        raise CardgenError(
-            f"{templates}: no template {error.name}; expected card.md.j2 and overview.md.j2; add it"
-        ) from None
+        raise CardgenError(f"{templates}: no template {error.name}; expected it beside the others; add it") from None
     except jinja2.TemplateError as error:
         raise CardgenError(
             f"{templates / name}: {error}; expected a template that fits this version; mend the template"

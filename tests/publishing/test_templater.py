@@ -139,7 +139,7 @@ def test_a_missing_template_names_the_folder(tmp_path: Path) -> None:
     with pytest.raises(CardgenError) as caught:
         render_overview(overview, tmp_path)
     assert (
-        str(caught.value) == f"{tmp_path}: no template overview.md.j2; expected card.md.j2 and overview.md.j2; add it"
+        str(caught.value) == f"{tmp_path}: no template overview.md.j2; expected it beside the others; add it"
     )
 
 
