@@ -1,0 +1,1 @@
+"""Cards published by pull request: git in `git`, the forge's API in `github`, all that decides in between pure."""
