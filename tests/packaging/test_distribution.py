@@ -97,6 +97,7 @@ def test_the_wheel_holds_all_that_cards_and_the_embedded_subjects_need(wheel):
         names = set(file.namelist())
     for folder, pattern, inside in (
         ("templates", "*", "cardgen/_shipped/templates"),
+        ("templates/init", "*", "cardgen/_shipped/templates/init"),
         ("evaluations/literature", "*", "cardgen/_shipped/evaluations/literature"),
         ("cardgen/facts", "*.yaml", "cardgen/facts"),
         ("cardgen/subjects/weights", "*", "cardgen/subjects/weights"),
