@@ -20,13 +20,28 @@ class Bare:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
 
-    def git(self, *arguments: str) -> str:
-        return self._run(*arguments, check=True).stdout.strip()
+    @classmethod
+    def create(cls, folder: Path) -> Bare:
+        """An empty one, with `main` to come."""
+        subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(folder)], check=True)
+        return cls(folder)
 
-    def _run(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
+    def commit(self, branch: str, text: str, parent: str | None = None) -> str:
+        """Put a branch on a new commit of one file, README.md."""
+        blob = self.git("hash-object", "-w", "--stdin", given=text)
+        tree = self.git("mktree", given=f"100644 blob {blob}\tREADME.md\n")
+        made = self.git("commit-tree", tree, *(("-p", parent) if parent else ()), "-m", text)
+        self.git("update-ref", f"refs/heads/{branch}", made)
+        return made
+
+    def git(self, *arguments: str, given: str = "") -> str:
+        return self._run(*arguments, given=given, check=True).stdout.strip()
+
+    def _run(self, *arguments: str, given: str = "", check: bool = False) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["git", "--git-dir", str(self.folder), *arguments],
             env=os.environ | IDENTITY | ALONE,
+            input=given,
             text=True,
             capture_output=True,
             check=check,
@@ -35,6 +50,11 @@ class Bare:
     def head(self, branch: str) -> str | None:
         found = self._run("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}^{{commit}}")
         return found.stdout.strip() or None
+
+    def heads(self) -> dict[str, str]:
+        """Every branch with its commit."""
+        listed = self.git("for-each-ref", "--format=%(refname:lstrip=2) %(objectname)", "refs/heads").splitlines()
+        return dict(line.split() for line in listed)
 
     def contains(self, tip: str, commit: str) -> bool:
         """Whether the commit is the tip or one of its ancestors."""

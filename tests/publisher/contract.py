@@ -97,7 +97,7 @@ def _judge(request: Request, judge: Any) -> None:
 
 
 def _reason(error: Any) -> str:
-    return f"{'.'.join(map(str, error.absolute_path)) or 'body'}: {error.message[:200]}"
+    return f"{'.'.join(map(str, error.absolute_path)) or 'value'}: {error.message[:200]}"
 
 
 @functools.cache

@@ -43,6 +43,7 @@ class FakeGitHub:
         self.exchanges: list[Exchange] = []
         self.comments: list[FakeComment] = []
         self.known: list[FakePull] = []
+        self.heads: dict[str, str] = {}
         self._faults: list[Fault] = []
         self._lock, self.closing = threading.RLock(), threading.Event()
 
@@ -177,10 +178,11 @@ class FakeGitHub:
 
     def _follow_branches(self) -> None:
         """Close pull requests whose branch is gone or has nothing left to merge; merged ones are those that the base took in."""
+        self.heads = self.bare.heads()
         for pull in self.known:
             if pull.state == "closed" or pull.head_repo != self.full_name:
                 continue
-            before, pull_head, base = pull.head_sha, self.bare.head(pull.head_ref), self.bare.head(pull.base_ref)
+            before, pull_head, base = pull.head_sha, self.heads.get(pull.head_ref), self.heads.get(pull.base_ref)
             pull.head_sha = pull_head or before
             taken_in = base is not None and self.bare.contains(base, pull.head_sha)
             pull.merged = taken_in and pull.head_sha == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fake_answers import WHEN, failed, refused, shaped
@@ -29,13 +30,13 @@ def list_pulls(fake: FakeGitHub, request: Request) -> Answer:
         wanted = [pull for pull in wanted if f"{pull.head_repo.split('/')[0]}:{pull.head_ref}" == query["head"]]
     if "base" in query:
         wanted = [pull for pull in wanted if pull.base_ref == query["base"]]
-    return _page(fake, request, [_shown(fake, pull, "pull-request-simple") for pull in wanted])
+    return _page(fake, request, wanted, lambda pull: _shown(fake, pull, "pull-request-simple"))
 
 
 def create_pull(fake: FakeGitHub, request: Request) -> Answer:
     given = request.body
     head, base, body = given["head"].removeprefix(f"{fake.owner}:"), given["base"], given.get("body") or ""
-    sha, onto = fake.bare.head(head), fake.bare.head(base)
+    sha, onto = fake.heads.get(head), fake.heads.get(base)
     if sha is None or onto is None:
         return _invalid(code="invalid", field="base" if sha else "head")
     if len(body) > LONGEST:
@@ -72,7 +73,7 @@ def add_labels(fake: FakeGitHub, request: Request, number: int) -> Answer:
 def list_comments(fake: FakeGitHub, request: Request, number: int) -> Answer:
     if fake.find(number) is None:
         return NOWHERE
-    return _page(fake, request, [_said(each) for each in fake.comments if each.number == number])
+    return _page(fake, request, [each for each in fake.comments if each.number == number], _said)
 
 
 def create_comment(fake: FakeGitHub, request: Request, number: int) -> Answer:
@@ -99,11 +100,11 @@ def request_reviewers(fake: FakeGitHub, request: Request, number: int) -> Answer
     return Answer(201, {}, _shown(fake, pull, "pull-request-simple"))
 
 
-def _page(fake: FakeGitHub, request: Request, everything: list[Any]) -> Answer:
+def _page(fake: FakeGitHub, request: Request, everything: list[Any], form: Callable[[Any], Any]) -> Answer:
     size, page = min(int(request.query.get("per_page", 30)), 100), int(request.query.get("page", 1))
     following = f'<{fake.api}{request.path}?page={page + 1}>; rel="next"'
     link = {"link": following} if len(everything) > size * page else {}
-    return Answer(200, link, everything[size * (page - 1) : size * page])
+    return Answer(200, link, [form(each) for each in everything[size * (page - 1) : size * page]])
 
 
 def _opened(fake: FakeGitHub, head: str, base: str) -> list[FakePull]:
@@ -113,7 +114,7 @@ def _opened(fake: FakeGitHub, head: str, base: str) -> list[FakePull]:
 
 def _stays_closed(fake: FakeGitHub, pull: FakePull) -> str:
     """Why a closed pull request cannot be opened again; nothing where it can."""
-    now, others = fake.bare.head(pull.head_ref), _opened(fake, pull.head_ref, pull.base_ref)
+    now, others = fake.heads.get(pull.head_ref), _opened(fake, pull.head_ref, pull.base_ref)
     if pull.merged:
         return f"{STUCK}The pull request was merged."
     if now is None:
@@ -163,7 +164,7 @@ def _shown(fake: FakeGitHub, pull: FakePull, schema: str) -> dict[str, Any]:
         "base": {
             "label": f"{fake.owner}:{pull.base_ref}",
             "ref": pull.base_ref,
-            "sha": fake.bare.head(pull.base_ref) or "0" * 40,
+            "sha": fake.heads.get(pull.base_ref, "0" * 40),
             "repo": {"full_name": fake.full_name, "private": private},
             "user": _user(fake.owner),
         },
