@@ -56,9 +56,16 @@ def logits(model: nn.Module, inputs: Float[Tensor, "n c h w"]) -> Float[Tensor, 
     They may lie in an attribute or entry called logits, or be the one tensor `[n, k]` of a dict.
 
     Raises:
-        CardgenError: the model needs more than one input, or returns something other than one row of class scores a sample.
+        CardgenError: the model needs more than one input, writes into it, or returns something other than one row of class scores a
+            sample.
     """
+    before = _version(inputs)
     returned = _called(model, inputs)
+    if _version(inputs) != before:
+        raise CardgenError(
+            "the model writes into its inputs, so that whoever asks next would ask of others; expected inputs left as they are; "
+            "begin the model's forward with inputs = inputs.clone()"
+        )
     output = _scores(returned, len(inputs))
     if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[0] != inputs.shape[0]:
         raise CardgenError(
@@ -66,6 +73,11 @@ def logits(model: nn.Module, inputs: Float[Tensor, "n c h w"]) -> Float[Tensor, 
             f"module whose forward returns only these"
         )
     return output.float()
+
+
+def _version(inputs: Tensor) -> int:
+    """How often a tensor was written into; torch does not count it for those made in inference mode."""
+    return 0 if inputs.is_inference() else inputs._version
 
 
 def _called(model: nn.Module, inputs: Tensor) -> object:

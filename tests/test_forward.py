@@ -95,6 +95,34 @@ def test_more_than_one_input() -> None:
     )
 
 
+class InPlace(nn.Module):
+    def forward(self, image):
+        return image.mul_(0.5).flatten(1)
+
+
+@pytest.mark.parametrize("images", [torch.ones(4, 1, 2, 2), torch.ones(8, 1, 2, 2)[2:6]])
+def test_a_model_that_writes_into_its_inputs(images) -> None:
+    with torch.no_grad(), pytest.raises(CardgenError) as caught:
+        logits(InPlace(), images)
+    assert str(caught.value) == (
+        "the model writes into its inputs, so that whoever asks next would ask of others; expected inputs left as they are; begin the "
+        "model's forward with inputs = inputs.clone()"
+    )
+
+
+def test_a_model_that_writes_into_a_copy() -> None:
+    images = torch.ones(4, 1, 2, 2)
+    assert logits(
+        nn.Sequential(nn.Identity(), nn.Flatten(), nn.BatchNorm1d(4).eval(), nn.ReLU(inplace=True)), images
+    ).shape == (4, 4)
+    assert torch.equal(images, torch.ones(4, 1, 2, 2))
+
+
+def test_inputs_made_in_inference_mode() -> None:
+    with torch.inference_mode():
+        assert logits(nn.Flatten(), torch.ones(4, 1, 2, 2)).shape == (4, 4)
+
+
 def test_other_type_errors_are_the_models_own() -> None:
     with pytest.raises(TypeError, match="NoneType"):
         logits(Wrong(), IMAGES)
