@@ -23,25 +23,31 @@ def unchanged(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thre
     """How many times as much the method's maps change as the map of the image's own magnitude, under the same perturbations.
 
     Scores are relative changes of maps; per sample l = log(method's / input magnitude's), with the 95 % bootstrap interval of mean(l).
-    pass: the interval lies below log(`margin`); fail: above. While calibration has not set a margin the verdict is descriptive.
-    Noise and constant maps do not change at all: a pass says something only beside a pass of what the metric requires. The effect is
-    −mean(l), p one-sided for mean(l) below log(`margin`). The edge detector's ratio is told beside it.
+    pass: the interval lies below log(`margin`), and no more than the share `flat` of all maps is flat, zeros included, which have no
+    relative change; fail: above. While calibration has not set a margin the verdict is descriptive. Noise and constant maps do not
+    change at all: a pass says something only beside a pass of what the metric requires. The effect is −mean(l), p one-sided for mean(l)
+    below log(`margin`). The edge detector's ratio is told beside it.
     """
     thresholds: dict[str, Value] = {"margin": bars.margin, "samples": bars.samples, "flat": bars.flat}
     if YARDSTICK not in controls:
         raise CardgenError(
             f"{entry.key}: expected scores of {YARDSTICK} to compare with, got none; run that control as well"
         )
-    kept = scores.valid & controls[YARDSTICK].valid.any(0)
+    known = controls[YARDSTICK].valid.any(0)
+    kept = scores.valid & known
     n = int(kept.sum())
     if n < 2:
         return Decision("inconclusive", few(n, bars), n, thresholds, advice=enough(bars))
     weights = intervals.weights(seed, n, bars.resamples)
     ratios = intervals.mean(_log_ratios(scores.values, controls[YARDSTICK], kept), weights)
     own = intervals.mean(scores.values[kept], weights)
-    flat = int(scores.flat[kept].sum())
-    verdict, advice = _judged(ratios, n, flat, bars)
+    # a map of zeros has no relative change, and is flat all the same
+    flat = int((scores.flat & known).sum())
+    too_flat = flat > bars.flat * int(((scores.valid | scores.flat) & known).sum())
+    verdict, advice = _judged(ratios, n, too_flat, bars)
     reason = few(n, bars) if bars.margin and n < bars.samples else _words(scores, ratios.estimate, controls, kept)
+    if verdict == "inconclusive" and not advice:
+        reason = f"{reason.removesuffix('.')}, but {flat} maps are flat."
     bar = math.log(bars.margin) if bars.margin else None
     return Decision(
         verdict,
@@ -61,7 +67,7 @@ def unchanged(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thre
     )
 
 
-def _judged(ratios: intervals.Bootstrap, n: int, flat: int, bars: Thresholds) -> tuple[VerdictName, str]:
+def _judged(ratios: intervals.Bootstrap, n: int, too_flat: bool, bars: Thresholds) -> tuple[VerdictName, str]:
     """Verdict and advice; the number of samples that decides is where an interval that shrinks with √n would end at the margin."""
     if bars.margin is None:
         return "descriptive", ""
@@ -71,7 +77,7 @@ def _judged(ratios: intervals.Bootstrap, n: int, flat: int, bars: Thresholds) ->
     if low > bar:
         return "fail", ""
     if high < bar:
-        return ("pass", "") if flat <= bars.flat * n else ("inconclusive", "")
+        return ("inconclusive", "") if too_flat else ("pass", "")
     needed = n * ((high - low) / 2 / max(abs(ratios.estimate - bar), 1e-9)) ** 2
     return "inconclusive", about(needed, n, bars)
 

@@ -223,8 +223,24 @@ class TestUnchanged:
         assert (few.verdict, few.advice) == ("inconclusive", "at least 20 samples")
         assert few.reason == "Too few samples to judge: 19, at least 20 are needed."
         assert changed(0.5, bars, flat=np.arange(50) < 5).verdict == "pass"
-        assert changed(0.5, bars, flat=np.arange(50) < 6).verdict == "inconclusive"
+        flat = changed(0.5, bars, flat=np.arange(50) < 6)
+        assert (flat.verdict, flat.advice) == ("inconclusive", "")
+        assert flat.reason == (
+            "Changes 0.5 times as much as the image itself; edge detector: 1.3 times, but 6 maps are flat."
+        )
         assert changed(4.0, bars, flat=np.ones(50, bool)).verdict == "fail"
+
+    @pytest.mark.parametrize(("zeros", "verdict"), [(5, "pass"), (6, "inconclusive")])
+    def test_maps_of_zeros_have_no_change_and_are_flat_all_the_same(self, zeros, verdict):
+        zero = np.arange(50) < zeros
+        found = unchanged(
+            scores(0.5 * IMAGE, ~zero, zero),
+            {"input_magnitude": yardstick(IMAGE)},
+            entry("unchanged"),
+            Thresholds(margin=2, resamples=1000),
+            3,
+        )
+        assert (found.verdict, found.n) == (verdict, 50 - zeros)
 
     def test_samples_without_a_change_of_either_do_not_count(self):
         valid, known = np.arange(50) >= 5, np.atleast_2d(np.arange(50) < 40)
