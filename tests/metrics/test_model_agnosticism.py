@@ -111,6 +111,23 @@ def test_one_sample_that_differs_is_enough(tiny):
     assert access(measured(KEY, tiny, made_method(fails_on_one, access="internals"))) == [False, False, True]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+    ],
+)
+def test_memory_that_runs_out_says_nothing_of_the_access(tiny, error):
+    def hungry(model, inputs, targets, context):
+        if not list(model.parameters()):
+            raise error
+        return inputs
+
+    with pytest.raises(type(error), match=str(error)):
+        measured(KEY, tiny, made_method(hungry, access="outputs"))
+
+
 def test_the_noise_of_the_method_itself_is_allowed_for(tiny):
     runs = iter(range(1000))
 

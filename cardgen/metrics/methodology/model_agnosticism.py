@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cardgen.forward import logits
+from cardgen.memory import ran_out
 from cardgen.metrics import metric
 from cardgen.recipes import Network
 from cardgen.records import Source
@@ -114,9 +115,9 @@ def _tried(study: Study, recipe: Network, tolerance: float) -> Float[Tensor, " n
             if not float(moved.amax()) <= tolerance:
                 return f"its maps are others, by {float(moved.amax()):.2g} of their norm"
             found.append(moved)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # whatever a method raises on what it cannot explain
+        if ran_out(error):
+            raise
         return f"it stops: {_first_words(error)}"
     return torch.cat(found)
 
