@@ -33,8 +33,8 @@ class Size(NamedTuple):
     enlarge: int
 
 
-def example_picture(images: UInt8[np.ndarray, "k 3 h w"], maps: Float[np.ndarray, "k h w"], signed: bool) -> bytes:
-    """A palette PNG of k columns and three rows: the samples, their maps alone, the maps over the greyed samples.
+def example_picture(images: UInt8[np.ndarray, "k c h w"], maps: Float[np.ndarray, "k h w"], signed: bool) -> bytes:
+    """A palette PNG of k columns and three rows: the samples, RGB or grey, their maps alone, the maps over the greyed samples.
 
     Signed maps run from blue (negative) through white (zero) to red (positive), to ± the 99.5th percentile of |map|;
     others from dark (minimum) to pale (99.5th percentile). Each map has its own scale, taken at the size drawn.
@@ -43,7 +43,8 @@ def example_picture(images: UInt8[np.ndarray, "k 3 h w"], maps: Float[np.ndarray
     No sample, more samples than fit, sizes that differ, or maps that are not finite: CardgenError.
     """
     _check(images, maps)
-    tries = (_drawn(images, maps, signed, size) for size in _sizes(*images.shape))
+    colours = np.broadcast_to(images, (len(images), 3, *images.shape[2:]))
+    tries = (_drawn(colours, maps, signed, size) for size in _sizes(*images.shape))
     return next(png for png in tries if len(png) <= MAX_BYTES)
 
 

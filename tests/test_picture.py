@@ -66,6 +66,11 @@ class TestLimits:
         assert (image.width > image.height) == (2 * width > 3 * side)
         assert max(image.size) <= 900
 
+    def test_grey_samples_are_drawn_as_those_of_three_equal_channels(self):
+        images, maps = samples()
+        grey = images[:, :1]
+        assert example_picture(grey, maps, True) == example_picture(grey.repeat(3, 1), maps, True)
+
     def test_the_palette_holds_all_colours(self):
         for signed in (True, False):
             _, palette = _overlays(np.zeros((1, 1, 1)), np.zeros((1, 1, 1)), signed)
