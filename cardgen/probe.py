@@ -22,6 +22,8 @@ LARGEST = 1024
 ROUNDS = 3
 SECONDS = 0.1
 FAR_BELOW = 0.5
+LONG_ENOUGH = 0.5
+"""Seconds of one forward pass from which on larger batches gain nothing that is worth the wait, and the memory, of trying them."""
 NEAR = 0.97
 """Among sizes about as fast as the best the smallest is taken: it needs less memory, and large ones slow down in long runs."""
 
@@ -30,7 +32,8 @@ def batch_size(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> int:
     """The smallest power of two whose throughput of forward passes is close to the best.
 
     The answer is cached for the user (model's shapes, input shape, dtype, device, threads), so that all runs on a machine cut their
-    work alike and give the same bits. Sizes whose throughput is far below the best, or that do not fit into memory, end the search.
+    work alike and give the same bits. Sizes whose throughput is far below the best, that take long, or that do not fit into memory, end
+    the search.
     """
     parts = [
         type(model).__name__,
@@ -76,7 +79,7 @@ def _search(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> int:
 
 
 def _rates(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> Iterator[tuple[int, float]]:
-    """Throughput of growing powers of two, until it is far below the best, or memory has run out."""
+    """Throughput of growing powers of two, until it is far below the best, one pass takes long enough, or memory has run out."""
     best, size = 0.0, 1
     while size <= LARGEST:
         try:
@@ -88,7 +91,7 @@ def _rates(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> Iterator[tupl
             return
         yield size, rate
         best = max(best, rate)
-        if rate < FAR_BELOW * best:
+        if rate < FAR_BELOW * best or size / rate > LONG_ENOUGH:
             return
         size *= 2
 
