@@ -4,7 +4,6 @@ A rewrite takes a model and one sample and returns a changed copy whose modules 
 one recorded forward pass, so any model that runs will do; whoever uses a rewrite compares outputs first.
 """
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from cardgen.dataflow import Call, Flow, recorded
 from cardgen.draws import generator
 from cardgen.errors import CardgenError
+from cardgen.repair import copied
 
 Rewrite = Callable[[nn.Module, Float[Tensor, "1 c h w"]], nn.Module]
 NORMS: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -47,9 +47,9 @@ def folded_batch_norms(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> n
     `nn.Identity` takes their place.
 
     Raises:
-        CardgenError: there is none.
+        CardgenError: there is none, or the model cannot be copied.
     """
-    other = copy.deepcopy(model)
+    other = copied(model)
     modules = dict(other.named_modules())
     pairs = [(modules[layer], modules[norm]) for layer, norm in _normalised(recorded(other, example), modules)]
     if not pairs:
@@ -69,9 +69,9 @@ def permuted_channels(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> nn
     depthwise convolutions, pools, flattening and pixelwise functions only; not those that a residual connection adds to others.
 
     Raises:
-        CardgenError: there is none.
+        CardgenError: there is none, or the model cannot be copied.
     """
-    other = copy.deepcopy(model)
+    other = copied(model)
     modules = dict(other.named_modules())
     flow = recorded(other, example)
     walk = _Walk(flow, modules)
@@ -100,9 +100,9 @@ def rewritten_relus(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> nn.M
     """x − min(x, 0) in the place of every `nn.ReLU`.
 
     Raises:
-        CardgenError: no such module runs.
+        CardgenError: no such module runs, or the model cannot be copied.
     """
-    other = copy.deepcopy(model)
+    other = copied(model)
     for relu in [module for module in other.modules() if type(module) is nn.ReLU]:
         _swap(other, relu, Difference())
     if _rectified(recorded(other, example)) == _rectified(recorded(model, example)):

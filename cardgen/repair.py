@@ -78,8 +78,17 @@ def twin(module: nn.Module) -> nn.Module:
         CardgenError: the module holds something that cannot be copied.
     """
     held = [value for part in module.modules() for value in _tensors(part)]
+    return copied(module, {id(value): value for value in held})
+
+
+def copied(module: nn.Module, shared: dict[int, Any] | None = None) -> nn.Module:
+    """A copy of a module, but for what it is to share, by id.
+
+    Raises:
+        CardgenError: the module holds something that cannot be copied.
+    """
     try:
-        return copy.deepcopy(module, {id(value): value for value in held})
+        return copy.deepcopy(module, shared)
     except Exception as error:
         raise CardgenError(
             f"the model cannot be copied ({error}); expected a module that copy.deepcopy takes; keep out of it what cannot be copied"

@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -92,6 +93,37 @@ def test_a_metric_that_raises_is_an_error_record_and_the_others_go_on(tmp_path, 
     assert [(item.metric, item.verdict) for item in outcome.written] == [("a_broken", "error"), ("told", "descriptive")]
     assert record(tmp_path, "a_broken").reason == "ValueError in broken: maps [n, h, w] do not fit [/bold]"
     assert record(tmp_path, "a_broken").estimate is None
+
+
+def test_a_method_that_stumbles_over_the_model_is_an_error_record_and_the_others_go_on(tmp_path, monkeypatch):
+    def stumbles(model, example):
+        raise ValueError("no such thing")
+
+    only(monkeypatch, ["vanilla_gradients", "grad_cam"], [made_metric("told")])
+    monkeypatch.setitem(METHODS._items, "grad_cam", replace(METHODS["grad_cam"], fits=stumbles))
+    outcome = run(loaded(), tmp_path, methods=("all",))
+    assert [(item.method, item.verdict) for item in outcome.written] == [
+        ("grad_cam", "error"),
+        ("vanilla_gradients", "descriptive"),
+    ]
+    assert outcome.written[0].reason == "ValueError in stumbles: no such thing"
+
+
+def test_a_model_that_cannot_be_copied_is_measured_where_no_copy_is_needed(tmp_path, monkeypatch):
+    model = small_runs.convolutional()
+    model.lock = threading.Lock()
+    only(monkeypatch, ["vanilla_gradients", "guided_backprop"], ["implementation_invariance", "sparsity"])
+    outcome = run(loaded(model), tmp_path, methods=("all",))
+    why = "the model cannot be copied (cannot pickle '_thread.lock' object)"
+    skips = {(item.method, item.metric): item.reason for item in outcome.written if item.verdict == "skipped"}
+    assert skips == {
+        ("guided_backprop", "implementation_invariance"): f"no equivalent network can be derived: {why}",
+        ("guided_backprop", "sparsity"): why,
+        ("vanilla_gradients", "implementation_invariance"): f"no equivalent network can be derived: {why}",
+    }
+    assert [(item.method, item.metric) for item in outcome.written if item.verdict == "descriptive"] == [
+        ("vanilla_gradients", "sparsity")
+    ]
 
 
 def test_an_error_is_tried_again_and_nothing_else_is(tmp_path, monkeypatch):
