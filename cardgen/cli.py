@@ -182,6 +182,66 @@ def build(evaluations: Path, cards: Path, templates: Path | None, check: bool, f
     sys.exit(1 if report.edited or (check and not report.clean) else 0)
 
 
+@main.command()
+@click.option("--evaluations", type=FOLDER, default=Path("evaluations"), show_default=True, help="Records to publish.")
+@click.option(
+    "--base", default="", help="Branch that the pull request goes to (default: the repository's default one)."
+)
+@click.option("--remote", default="origin", show_default=True, help="Remote that holds the base.")
+@click.option("--repository", default="", help="OWNER/NAME on the forge (default: from the remote's address).")
+@click.option("--per-method", is_flag=True, help="One pull request a method, in place of one for all.")
+@click.option("--label", multiple=True, help="Label for a new pull request; may be given more than once.")
+@click.option("--reviewer", multiple=True, help="User to ask for a review of a new pull request; as above.")
+@click.option("--no-pr", is_flag=True, help="Push the branch only; needs no token.")
+@click.option("--reopen", is_flag=True, help="Propose again what was declined by closing its pull request.")
+@click.option(
+    "--noise/--no-noise",
+    default=None,
+    help="Publish verdicts that flipped with the same key at once; in CI they wait for a second run by default.",
+)
+@click.option("--allow-mass-delete", is_flag=True, help="Delete more than a fifth of the cards at once.")
+@click.option("--templates", type=FOLDER, help="Templates of your own.")
+@click.option(
+    "--yes/--dry-run", default=None, help="Write, or only say what would be written; dry outside CI by default."
+)
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON a branch.")
+def publish(
+    evaluations: Path,
+    repository: str,
+    label: tuple[str, ...],
+    reviewer: tuple[str, ...],
+    no_pr: bool,
+    noise: bool | None,
+    yes: bool | None,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Propose new records and cards by pull request. Needs no torch."""
+    import os
+
+    from cardgen.publisher import command
+    from cardgen.publisher.outcome import exit_status
+    from cardgen.publisher.publish import Options
+
+    alone = command.automatic(os.environ)
+    options = Options(
+        labels=label,
+        reviewers=reviewer,
+        noise=not alone if noise is None else noise,
+        dry_run=not (alone if yes is None else yes),
+        **flags,
+    )
+    try:
+        outcomes = command.run_publish(options, evaluations, os.environ, name=repository, pull_request=not no_pr)
+    except CardgenError as error:
+        if as_json:
+            click.echo(command.failed(error, options))
+        raise
+    for line in command.report(outcomes, as_json=as_json):
+        click.echo(line)
+    sys.exit(exit_status(outcomes))
+
+
 @main.command("list")
 @click.argument("what", type=click.Choice(["methods", "metrics", "subjects"]))
 def list_command(what: str) -> None:
@@ -190,6 +250,40 @@ def list_command(what: str) -> None:
 
     for line in lines(what):
         click.echo(line)
+
+
+@main.command()
+@click.option("--evaluations", type=FOLDER, default=Path("evaluations"), show_default=True, help="Records to check.")
+@click.option("--cards", type=FOLDER, default=Path("cards"), show_default=True, help="Cards made from them.")
+@click.option("--base", help="Commit that the change stands on; nothing of its records may be lost.")
+def verify(evaluations: Path, cards: Path, base: str | None) -> None:
+    """Check records and cards that were changed by hand; exit 1 if something does not hold. Needs no torch."""
+    from cardgen import verify as checks
+
+    found = checks.verify(evaluations, cards) if base is None else checks.verify_against(evaluations, cards, base)
+    for problem in found.problems:
+        click.echo(problem)
+    click.echo(
+        f"{found.records} records checked; {len(found.problems) or 'no'} problem{'s' * (len(found.problems) != 1)}."
+    )
+    sys.exit(1 if found.problems else 0)
+
+
+@main.command()
+@click.option("--evaluations", type=FOLDER, default=Path("evaluations"), show_default=True, help="Records to export.")
+@click.option("--format", "kind", type=click.Choice(["hf", "csv", "parquet", "json"]), default="csv", show_default=True)
+@click.option("--subject", help="Only this one; needed by hf where there are several.")
+@click.option("--out", type=FILE, help="File to write; standard output by default.")
+def export(evaluations: Path, kind: str, subject: str | None, out: Path | None) -> None:
+    """Write verdicts as a table, or as the section of a Hugging Face model card (hf). Needs no torch."""
+    from cardgen import export as formats
+    from cardgen.records import write_atomic
+
+    data = formats.export(evaluations, kind, subject)
+    if out:
+        write_atomic(out, data)
+    else:
+        click.echo(data, nl=False)
 
 
 @main.command()
@@ -203,6 +297,25 @@ def compare(before: Path, after: Path) -> None:
     for one in found:
         click.echo(f"{one.place}: {one.before} → {one.after}")
     click.echo(f"{both} records on both sides; {len(found)} verdicts differ.")
+
+
+@main.command()
+@click.option("--model", default="digit-cnn", show_default=True, help="As for `run`.")
+@click.option("--data", default="digits-on-scenes", show_default=True, help="As for `run`.")
+@click.option("--repository", help="OWNER/NAME of this repository on GitHub (default: that of the remote origin).")
+@click.option(
+    "--action", help="OWNER/NAME@REF that holds cardgen's action (default: where cardgen was installed from)."
+)
+def init(model: str, data: str, repository: str | None, action: str | None) -> None:
+    """Write cardgen.yaml, the weekly workflow and .gitignore into the repository here. Needs no torch."""
+    from cardgen import init as files
+
+    here = Path()
+    answers = files.Answers(
+        repository or files.remote_repository(here), action or files.installed_action(), model, data
+    )
+    for line in files.init(here, answers):
+        click.echo(line)
 
 
 @main.command()

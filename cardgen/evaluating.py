@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from cardgen.api import BATCH, make_subject
 from cardgen.budgets import BudgetName
 from cardgen.config import RunConfig
+from cardgen.digests import digest
 from cardgen.forward import prepared, probabilities
-from cardgen.keys import digest
 from cardgen.plan import make_plan
 from cardgen.records import Record, SubjectRecord
 from cardgen.runner import Runner

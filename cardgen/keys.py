@@ -1,9 +1,8 @@
 """What a record's identity is made of. Where the key is the same, nothing needs to be measured again."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 
+from cardgen.digests import SHORT, digest
 from cardgen.methods import Method
 from cardgen.metrics import Metric
 from cardgen.records import Value
@@ -14,14 +13,6 @@ CONTROLS = 1
 """Raised when the noise family changes."""
 PICTURES = 1
 """Raised when example pictures are drawn differently."""
-SHORT = 12
-
-
-def digest(parts: object) -> str:
-    """The first 128 bits of the sha256 of a value's canonical JSON."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()[
-        :32
-    ]
 
 
 def data_part(samples: Sequence[tuple[str, str]]) -> str:

@@ -13,10 +13,11 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 
 from cardgen.budgets import RANK
+from cardgen.digests import digest
 from cardgen.draws import seed_of
 from cardgen.errors import CardgenError
 from cardgen.forward import counted
-from cardgen.keys import ENGINE, PICTURES, data_part, digest, scores_key
+from cardgen.keys import ENGINE, PICTURES, data_part, scores_key
 from cardgen.memory import free, ran_out
 from cardgen.methods import METHODS
 from cardgen.picture import alt_text, example_picture

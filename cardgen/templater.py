@@ -6,6 +6,7 @@ import re
 import unicodedata
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import jinja2
@@ -13,6 +14,7 @@ import yaml
 
 from cardgen.card import Card
 from cardgen.errors import CardgenError
+from cardgen.model_card import ModelCard
 from cardgen.overview import Overview
 from cardgen.words import LEGEND, MARKS
 
@@ -89,7 +91,12 @@ def keep(name: str) -> Markdown:
 def front_matter(card: Card) -> Markdown:
     """The card's YAML header."""
     fields = {"method": card.key, "schema": card.schema, "subjects": list(card.subjects), "verdicts": card.counts}
-    return Markdown(f"---\n{yaml.safe_dump(fields, sort_keys=False)}---")
+    return yaml_header(fields)
+
+
+def yaml_header(fields: dict[str, Any]) -> Markdown:
+    """Fields as a header between two lines of dashes."""
+    return Markdown(f"---\n{yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)}---")
 
 
 @cache
@@ -109,6 +116,7 @@ def environment(templates: Path) -> jinja2.Environment:
         "link": link,
         "keep": keep,
         "front_matter": front_matter,
+        "yaml_header": yaml_header,
         "legend": Markdown(" · ".join(f"{MARKS[key]} {text}" for key, text in LEGEND)),
     }
     return env
@@ -122,6 +130,11 @@ def render_card(card: Card, templates: Path) -> str:
 def render_overview(overview: Overview, templates: Path) -> str:
     """The overview's Markdown, its kept regions empty."""
     return _render(templates, "overview.md.j2", overview=overview)
+
+
+def render_model_card(card: ModelCard, templates: Path) -> str:
+    """The section of a Hugging Face model card, with its metadata."""
+    return _render(templates, "model_card.md.j2", card=card)
 
 
 def render_pull_request(pull: object, templates: Path) -> str:

@@ -6,8 +6,9 @@ from small_runs import flat_model, loaded, made_metric, only
 
 from cardgen.budgets import BUDGETS, CORE
 from cardgen.config import RunConfig
+from cardgen.digests import digest
 from cardgen.errors import CardgenError
-from cardgen.keys import digest, scores_key
+from cardgen.keys import scores_key
 from cardgen.methods import METHODS
 from cardgen.metrics import METRICS
 from cardgen.plan import chosen_methods, chosen_metrics, make_plan

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from cardgen.budgets import BUDGETS
 from cardgen.config import RunConfig
+from cardgen.digests import digest
 from cardgen.errors import CardgenError
 from cardgen.intervals import wilson
-from cardgen.keys import digest
 from cardgen.probe import batch_size
 from cardgen.records import SubjectRecord
 from cardgen.registry import unknown
