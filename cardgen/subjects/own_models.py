@@ -20,13 +20,17 @@ RETURNS = (
     "expected an nn.Module, a function from inputs to scores, or a pair of one of them and the text of --preprocess"
 )
 
+CODE = "cardgen_code"
+"""A plain attribute of the module, so that it counts in the digest of the weights."""
+
 
 def own_model(request: Request) -> LoadedModel:
     """What a function of the user's returns, with weights from a file if one is given.
 
     The function takes nothing, or `num_classes`, and returns an nn.Module, or a function from inputs to scores (a BlackBox then), or a
     pair of one of these and its preprocessing as `--preprocess` would say it. Random weights come from a generator seeded by its name.
-    A black box is known by the digest of the code's file: what it reads from elsewhere is not seen.
+    Beside its weights the model is known by the digest of the code's file, since what its forward does shows in no weight; code and
+    data that the file takes from elsewhere are not seen.
 
     Raises:
         CardgenError: no such file or function, one that needs arguments, raises, or returns something else; no preprocessing.
@@ -84,12 +88,14 @@ def _module(built: object, name: str, function: Callable[..., Any]) -> nn.Module
     """The module itself where torch.compile or DataParallel are around it; functions become black boxes."""
     while isinstance(built, nn.DataParallel) or hasattr(built, "_orig_mod"):
         built = built.module if isinstance(built, nn.DataParallel) else built._orig_mod
+    file = code_file(function)
+    code = hashlib.sha256(file.read_bytes()).hexdigest() if file else ""
     if isinstance(built, nn.Module) and not isinstance(built, torch.jit.ScriptModule):
+        setattr(built, CODE, code)
         return built
     if not callable(built) or isinstance(built, type | torch.jit.ScriptModule):
         raise CardgenError(f"{name} returned {_described(built)}; {RETURNS}; return one of these")
-    file = code_file(function)
-    return BlackBox(built, identity=hashlib.sha256(file.read_bytes()).hexdigest() if file else "")
+    return BlackBox(built, identity=code)
 
 
 def _loaded(module: nn.Module, request: Request, file: Path) -> str:

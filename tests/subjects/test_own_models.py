@@ -137,6 +137,19 @@ def test_a_function_is_a_black_box_known_by_its_file(code: Path) -> None:
     assert weights_digest(load(code, "function").module) != weights_digest(model.module)
 
 
+@pytest.mark.parametrize("function", ["build", "compiled", "parallel"])
+def test_another_forward_of_the_same_weights_is_another_model(function: str, code: Path) -> None:
+    model = load(code, function)
+    assert weights_digest(load(code, function).module) == weights_digest(model.module)
+    code.write_text(
+        CODE.replace("def build", "    def forward(self, x):\n        return -super().forward(x)\n\ndef build")
+    )
+    other = load(code, function)
+    assert [*map(type, other.module.modules())][1:] == [*map(type, model.module.modules())][1:]
+    assert all(map(torch.equal, model.module.parameters(), other.module.parameters()))
+    assert weights_digest(other.module) != weights_digest(model.module)
+
+
 @pytest.mark.parametrize("function", ["compiled", "parallel"])
 def test_wrappers_are_taken_off(function: str, code: Path) -> None:
     assert type(load(code, function).module).__name__ == "Net"

@@ -39,8 +39,8 @@ def require_rewrite(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> None
                 return
             reasons.append(f"{name.replace('_', ' ')} move the logits by {float(moved):.2g}")
     raise CardgenError(
-        f"no equivalent network can be derived: {', '.join(dict.fromkeys(reasons))}; expected batch norms after convolutions, hidden layers, or ReLU "
-        f"modules, in float32; leave the metric out"
+        f"no equivalent network can be derived: {', '.join(dict.fromkeys(reasons))}; expected batch norms after convolutions, hidden "
+        f"layers, or ReLU modules, in float32; leave the metric out"
     )
 
 
