@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 RUN = $(VENV)/.run
 DEV = $(VENV)/.dev
+INIT = $(VENV)/init
+NOWHERE = 0000000000000000000000000000000000000000
 
 .PHONY: cards update test check bench test-peers test-oldest
 
@@ -24,6 +26,12 @@ check: $(DEV)
 	$(BIN)/lint-imports
 	$(BIN)/cardgen catalogue --check
 	$(BIN)/cardgen build --check
+	$(BIN)/cardgen verify
+	rm -rf $(INIT) && mkdir -p $(INIT)/.git
+	cd $(INIT) && ../bin/cardgen init --repository octo/cards --action octo/cardgen@$(NOWHERE)
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml $(INIT)/.github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml
+	$(BIN)/zizmor --offline --quiet --config .github/zizmor.yml .github action.yml $(INIT)/.github/workflows/*.yml
 
 bench: $(VENV)/.peers
 	$(BIN)/python -m benchmarks

@@ -1,7 +1,8 @@
 """A runner for tests: plays the jobs of a workflow step by step, with bash, as GitHub's would; foreign actions are stand-ins.
 
 Each job gets a fresh workspace and fresh tools. `python -m pip` is noted instead of run, and what was installed decides
-which `cardgen` there is: with dependencies the measuring one (on a tiny subject), without them one that has no torch.
+which `cardgen` there is: with dependencies the measuring one (on a tiny subject, or the script that MEASURING names in the
+environment), without them one that has no torch.
 """
 
 import os
@@ -24,7 +25,7 @@ exec "$RUNNER_PYTHON" "$@"
 """
 CARDGEN = """#!/usr/bin/env bash
 [ -f "$RUNNER_TOOLS/pip" ] || { echo "cardgen: command not found" >&2; exit 127; }
-if ! grep -q -e '--no-deps' "$RUNNER_TOOLS/pip"; then exec "$RUNNER_PYTHON" "$RUNNER_TESTS/small_cli.py" "$@"; fi
+if ! grep -q -e '--no-deps' "$RUNNER_TOOLS/pip"; then exec "$RUNNER_PYTHON" "${MEASURING:-$RUNNER_TESTS/small_cli.py}" "$@"; fi
 export PYTHONPATH="$RUNNER_TOOLS/without_torch:$PYTHONPATH"
 exec "$RUNNER_PYTHON" -c "from cardgen.cli import main; main(prog_name='cardgen')" "$@"
 """
@@ -61,6 +62,7 @@ class Runner:
     contexts: dict
     ran: list = field(default_factory=list)
     outputs: dict = field(default_factory=dict)
+    jobs: int = 0
 
     def workflow(self, path):
         """All jobs in the order of their needs; those whose condition does not hold, or whose needs failed, are left out."""
@@ -75,7 +77,8 @@ class Runner:
 
     def job(self, name, job):
         """The steps of one job on a fresh machine; whether all went well."""
-        machine = Machine(self, name, self.folder / f"{len(self.ran)}-{name}")
+        self.jobs += 1
+        machine = Machine(self, name, self.folder / f"{self.jobs}-{name}")
         return machine.steps(job["steps"], self.contexts)
 
 

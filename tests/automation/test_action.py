@@ -13,7 +13,8 @@ from runner import BASH, ROOT, Runner
 from cardgen.init import WORKFLOW, Answers, init
 
 sys.path.append(str(ROOT / "tests" / "publisher"))
-from fake_github import FakeGitHub, assert_contract
+from contract import assert_contract
+from fake_github import FakeGitHub
 
 ACTION = "octo/cardgen@0123456789abcdef0123456789abcdef01234567"
 TOKEN = "ghs_secret_of_the_publishing_job"
@@ -176,41 +177,59 @@ def merged(second, weeks):
 def test_after_the_merge_nothing_is_measured_and_nothing_proposed(merged, weeks):
     outcome, asked, said = merged
     assert "0 evaluations measured, 1 up to date." in said
-    assert outcome["outcome"] == "nothing"
-    assert [one for one in asked if one.startswith("POST")] == []
+    assert (outcome["outcome"], asked) == ("merged", [])
+    assert git("branch", "--list", cwd=weeks.bare) == "* main"
     assert_contract(weeks.fake)
 
 
-def test_another_branch_started_by_hand_measures_and_proposes_nothing(merged, weeks):
+QUICK = """
+from pathlib import Path
+for name in ("tiny/subject.json", "tiny/.scores/half.npz"):
+    path = Path("evaluations", name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("x")
+raise SystemExit({status})
+"""
+
+
+@pytest.fixture
+def user(tmp_path, bare, fake):
+    """The same repository, whose measuring takes no time and ends as `status` says."""
+
+    def measuring(status):
+        (tmp_path / "quick.py").write_text(QUICK.format(status=status))
+        found = Weeks(tmp_path, bare, fake)
+        found.runner.environ["MEASURING"] = str(tmp_path / "quick.py")
+        return found
+
+    return measuring
+
+
+def test_another_branch_started_by_hand_measures_and_proposes_nothing(user):
+    weeks = user(0)
     repository = {"default_branch": "main"}
     outcome = weeks.week(event_name="workflow_dispatch", ref_name="try", event={"repository": repository})
     assert (weeks.results, outcome) == ({"measure": "success", "publish": "skipped"}, None)
 
 
-def test_a_fork_does_not_measure_by_schedule(merged, weeks):
+def test_a_fork_does_not_measure_by_schedule(user):
+    weeks = user(0)
     outcome = weeks.week(event_name="schedule", repository="someone/cards")
     assert (weeks.results, outcome, weeks.runner.ran) == ({"measure": "skipped", "publish": "skipped"}, None, [])
 
 
-def test_a_run_that_fails_hands_nothing_on_and_keeps_its_scores(tmp_path, bare, fake):
-    user = Weeks(tmp_path, bare, fake)
-    flow = tmp_path / "broken.yml"
-    flow.write_text(
-        git("show", f"main:{WORKFLOW}", cwd=bare).replace("part: measure", "part: measure\n          metrics: nosuch")
-    )
-    user.runner.contexts["github"].update(run_id="9", run_attempt="1")
-    assert user.runner.workflow(flow) == {"measure": "failure", "publish": "skipped"}
-    assert (user.step("Measure").status, "nosuch" in user.step("Measure").said) == (2, True)
-    assert not (tmp_path / "artefacts").exists()
+def test_a_run_that_fails_hands_nothing_on_and_keeps_its_scores(user):
+    weeks = user(1)
+    assert weeks.week() is None
+    assert weeks.results == {"measure": "failure", "publish": "skipped"}
+    assert not (weeks.runner.folder / "artefacts").exists()
+    (kept,) = (weeks.runner.folder / "cache").rglob("*.npz")
+    assert kept.name == "half.npz"
 
 
-def test_a_part_that_there_is_not(tmp_path, bare, fake):
-    user = Weeks(tmp_path, bare, fake)
-    flow = tmp_path / "wrong.yml"
-    flow.write_text(git("show", f"main:{WORKFLOW}", cwd=bare).replace("part: measure", "part: both"))
-    assert user.runner.workflow(flow)["measure"] == "failure"
-    (ran,) = user.runner.ran
-    assert (ran.status, ran.said) == (
+def test_a_part_that_there_is_not(tmp_path):
+    ran = alone("Check the inputs", tmp_path, SAYS, {"PART": "both"})
+    assert (ran.returncode, ran.stderr) == (
         2,
         "error: part is 'both'; expected measure or publish, each in a job of its own; see docs/automate.md\n",
     )

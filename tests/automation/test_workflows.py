@@ -215,6 +215,14 @@ def test_make_check_lints_them_all():
     assert {"run": "make check"} in load(ROOT / ".github" / "workflows" / "check.yml")["jobs"]["check"]["steps"]
 
 
+def test_pull_requests_are_verified_against_what_they_are_merged_into():
+    job = load(ROOT / ".github" / "workflows" / "check.yml")["jobs"]["verify"]
+    assert job["if"] == "github.event_name == 'pull_request'"
+    assert job["steps"][0]["with"]["fetch-depth"] == 2  # the merge, and its parents: HEAD^1 is the base
+    assert job["steps"][-1] == {"run": "cardgen verify --base HEAD^1"}
+    assert "--no-deps ." in job["steps"][-2]["run"]
+
+
 @pytest.mark.parametrize(
     "file", ["action.yml", ".github/workflows/check.yml", ".github/workflows/update-cards.yml", ".github/zizmor.yml"]
 )
