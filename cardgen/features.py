@@ -1,6 +1,6 @@
 """Feature maps and their gradients: what methods of class activation share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -79,6 +79,44 @@ def _on_tokens(call: _Call) -> bool:
     )
 
 
+def check_layer(model: nn.Module, example: Float[Tensor, "n c h w"], layer: str) -> None:
+    """Whether a layer gives feature maps, found out by running the model.
+
+    Raises:
+        CardgenError: no such layer, or one whose output is no feature map.
+    """
+    kept: list[object] = []
+    handle = _named(model, layer).register_forward_hook(lambda _, __, output: kept.append(output))
+    try:
+        with torch.no_grad():
+            model.forward(example)
+    finally:
+        handle.remove()
+    _check_maps(layer, kept)
+
+
+def _named(model: nn.Module, layer: str) -> nn.Module:
+    modules = {name: module for name, module in model.named_modules() if name}
+    if layer not in modules:
+        raise CardgenError(f"the model's layers: {unknown('layer', layer, list(modules))}")
+    return modules[layer]
+
+
+def _check_maps(layer: str, outputs: Sequence[object]) -> None:
+    """Refuse a layer whose last output is no feature map."""
+    last = outputs[-1] if outputs else None
+    if not isinstance(last, Tensor) or last.ndim != 4:
+        found = (
+            f"an output of shape {tuple(last.shape)}"
+            if isinstance(last, Tensor)
+            else f"an output of type {type(last).__name__}"
+        )
+        found = found if outputs else "no output: it is never executed"
+        raise CardgenError(
+            f"layer {layer!r} has {found}; expected feature maps [n, channels, h, w]; name a convolutional layer with layer="
+        )
+
+
 @contextmanager
 def _cut(module: nn.Module, kept: list[Tensor]) -> Iterator[None]:
     def hook(_: nn.Module, __: object, output: Tensor) -> Tensor:
@@ -103,15 +141,8 @@ def features_and_gradients(
         CardgenError: no such layer, or one whose output is no feature map.
     """
     kept: list[Tensor] = []
-    modules = dict(model.named_modules())
-    if layer not in modules:
-        raise CardgenError(f"the model's layers: {unknown('layer', layer, list(modules))}")
-    with torch.enable_grad(), _cut(modules[layer], kept):
+    with torch.enable_grad(), _cut(_named(model, layer), kept):
         score = target_logits(model, inputs, targets).sum()
-        if not kept or kept[-1].ndim != 4:
-            found = f"an output of shape {tuple(kept[-1].shape)}" if kept else "no output: it is never executed"
-            raise CardgenError(
-                f"layer {layer!r} has {found}; expected feature maps [n, channels, h, w]; name a convolutional layer with layer="
-            )
+        _check_maps(layer, kept)
         (gradients,) = torch.autograd.grad(score, kept[-1])
     return kept[-1].detach(), gradients

@@ -18,6 +18,8 @@ from cardgen.budgets import BUDGETS
 from cardgen.config import RunConfig
 from cardgen.digests import digest
 from cardgen.errors import CardgenError
+from cardgen.features import check_layer
+from cardgen.forward import prepared
 from cardgen.intervals import wilson
 from cardgen.probe import batch_size
 from cardgen.records import SubjectRecord
@@ -89,6 +91,9 @@ def load_subject(config: RunConfig) -> Loaded:
         layer=config.layer,
         cuts=cuts(config.n),
     )
+    if config.layer and not isinstance(model.module, BlackBox):
+        with prepared(model.module):
+            check_layer(model.module, inputs[:1], config.layer)
     with subject.open():
         predicted = subject.probabilities(len(subject)).argmax(1)
     labels = None if data.labels is None else torch.from_numpy(data.labels.astype(np.int64)).to(device)

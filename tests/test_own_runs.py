@@ -1,0 +1,99 @@
+"""What people meet when they try their own models and data: wrong names, other models in the same place, counts and notes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from cardgen.cli import main
+
+NETWORKS = """
+import torch
+from torch import nn
+
+
+def network(channels):
+    torch.manual_seed(0)
+    layers = nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    return nn.Sequential(*layers)
+
+
+def colour():
+    return network(3), "size=8,mean=0.5/0.5/0.5,std=0.5/0.5/0.5"
+
+
+def grey():
+    return network(1), "size=8,mean=0.5,std=0.5"
+
+
+def function():
+    return (lambda inputs: inputs.mean((2, 3))[:, :2]), "size=8,mean=0.5/0.5/0.5,std=0.5/0.5/0.5"
+"""
+CHEAP = ("--methods", "vanilla_gradients,grad_cam", "--metrics", "sparsity", "--batch", 4)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working folder with networks and a folder of eight pictures of two classes; no card is measured there yet."""
+    monkeypatch.chdir(tmp_path)
+    Path("networks.py").write_text(NETWORKS)
+    write_pictures(Path("pictures"))
+    return tmp_path
+
+
+def write_pictures(folder, seed=0):
+    draws = np.random.default_rng(seed)
+    for name in ("dark", "light"):
+        (folder / name).mkdir(parents=True)
+        for k in range(4):
+            pixels = draws.integers(0, 128, (8, 8, 3), dtype=np.uint8) + np.uint8(127 * (name == "light"))
+            Image.fromarray(pixels).save(folder / name / f"{k}.png")
+
+
+def cardgen(*arguments):
+    """A command in this process; its exit status and what it said."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+def run(*arguments, model="networks.py:colour", data="pictures"):
+    return cardgen("run", "--model", model, "--data", data, *CHEAP, "--force-unhealthy", *arguments)
+
+
+def subject(slug="networks-colour-pictures"):
+    return json.loads(Path(f"evaluations/{slug}/subject.json").read_text())
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        ("features", "the model's layers: no layer is called 'features'; known: 0, 1, 2, 3, 4"),
+        (
+            "4",
+            "layer '4' has an output of shape (1, 2); expected feature maps [n, channels, h, w]; name a convolutional layer with layer=",
+        ),
+    ],
+)
+def test_a_layer_that_class_activation_cannot_take_is_refused_before_anything_is_measured(layer, said):
+    assert run("--layer", layer) == (2, f"error: {said}\n")
+    assert not Path("evaluations").exists()
+    status, found = cardgen(
+        "doctor", "--model", "networks.py:colour", "--data", "pictures", "--batch", 4, "--layer", layer
+    )
+    assert (status, found.splitlines()[-1]) == (1, f"✗ {said}")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_layer_means_nothing_to_a_black_box():
+    assert run("--layer", "0", model="networks.py:function")[0] == 0
+
+
+@pytest.mark.usefixtures("here")
+def test_cards_of_grey_models_have_their_picture():
+    assert run(model="networks.py:grey")[0] == 0
+    assert sorted(path.parent.name for path in Path("cards").glob("*/example.png")) == ["grad_cam", "vanilla_gradients"]
