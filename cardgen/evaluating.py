@@ -14,7 +14,7 @@ from cardgen.api import BATCH, make_subject
 from cardgen.budgets import BudgetName
 from cardgen.config import RunConfig
 from cardgen.digests import digest
-from cardgen.forward import prepared, probabilities
+from cardgen.forward import all_logits, prepared
 from cardgen.plan import make_plan
 from cardgen.records import Record, SubjectRecord
 from cardgen.runner import Runner
@@ -89,7 +89,7 @@ def describe(subject: Subject, labels: Int[Tensor, " n"] | None, name: str) -> L
     """A subject of tensors with what records and pictures need of it."""
     images = pictures(subject.inputs, subject.space)
     with prepared(subject.model):
-        found = probabilities(subject.model, subject.inputs, subject.batch)
+        found = all_logits(subject.model, subject.inputs, subject.batch)
     weights = weights_digest(subject.model)
     given = (subject.inputs.float(), subject.targets, subject.masks)  # another class or mask gives other scores
     columns = [None if column is None else column.cpu().numpy() for column in given]
@@ -110,7 +110,12 @@ def describe(subject: Subject, labels: Int[Tensor, " n"] | None, name: str) -> L
         has_masks=subject.masks is not None,
         **health(found.argmax(1).cpu(), None if labels is None else labels.cpu()),
     )
-    return Loaded(subject, record, images, samples, weights)
+    return Loaded(subject, record, images, samples, digest([weights, _fingerprint(found[0])]))
+
+
+def _fingerprint(scores: Float[Tensor, " k"]) -> list[str]:
+    """One sample's logits to three digits: what tells models apart that differ in their code alone, functions above all."""
+    return [f"{score:.3g}" for score in (scores + 0.0).tolist()]
 
 
 def pictures(inputs: Float[Tensor, "n c h w"], space: Space) -> UInt8[np.ndarray, "n 3 h w"]:

@@ -23,9 +23,21 @@ from cardgen.metrics import METRICS
 from cardgen.plan import make_plan
 from cardgen.records import Record, load
 from cardgen.study import Segment, StudyKey
+from cardgen.subjects.black_box import BlackBox
 
 FEW = ("vanilla_gradients", "noise", "edges")
 FAST = {"resamples": 100}
+
+
+class Around(torch.nn.Module):
+    """A module that hides what it calls."""
+
+    def __init__(self, function):
+        super().__init__()
+        self._call = (function,)
+
+    def forward(self, inputs):
+        return self._call[0](inputs)
 
 
 @pytest.fixture
@@ -576,6 +588,19 @@ def test_evaluate_does_not_answer_from_what_was_kept_of_another_question(tmp_pat
     second = cardgen.evaluate("vanilla_gradients", of.model, of.inputs, values["targets"], masks=values["masks"],
                               space=values["space"], out=tmp_path)[0]  # fmt: skip
     assert second.estimate != first.estimate
+
+
+@pytest.mark.parametrize("around", [BlackBox, Around])
+def test_evaluate_tells_models_apart_that_differ_in_their_code_alone(tmp_path, monkeypatch, around):
+    only(monkeypatch, ("occlusion", "noise"), [made_metric("told")])
+    of = small_models.small_subject(small_runs.convolutional(), 12, 10)
+
+    def told(function):
+        return cardgen.evaluate("occlusion", around(function), *of.call[1:], out=tmp_path)[0]
+
+    first, other = told(of.model), told(lambda inputs: -of.model(inputs))
+    assert first.estimate != other.estimate
+    assert told(lambda inputs: -of.model(inputs)).provenance == other.provenance, "known, and not measured again"
 
 
 def test_another_layer_is_another_question_to_methods_of_class_activation_alone(tmp_path, monkeypatch):
