@@ -38,7 +38,7 @@ def verdicts(records: Iterable[Record]) -> pd.DataFrame:
 
 def rows(table: pd.DataFrame) -> list[Any]:
     """The table's rows as named tuples."""
-    return list(table.itertuples())
+    return list(table.itertuples()) if len(table) else []
 
 
 def holm(p: pd.Series[float]) -> pd.Series[float]:
@@ -102,9 +102,12 @@ def conflicts(table: pd.DataFrame, evidence: Evidence, method: str, attribute: A
                 f"Evaluations disagree on {subject}: {listing(passed)} {'passes' if len(passed) == 1 else 'pass'}, "
                 f"{listing(failed)} {'fails' if len(failed) == 1 else 'fail'}."
             )
+    measured = rows(mine)
     for verdict in evidence.literature[method].verdicts:
         against = {"pass": "fail", "fail": "pass"}.get(verdict.verdict)
-        for row in rows(mine[(mine["metric"] == verdict.metric) & (mine["final"] == against)]):
+        for row in measured:
+            if (row.metric, row.final) != (verdict.metric, against):
+                continue
             found.append(
                 f"Measured and published disagree on {row.title}: "
                 f"{row.final} on {row.subject}, published as {verdict.verdict}."

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from cardgen.publisher.body import TITLE, marker, pull_body, read_marker, with_block
 from cardgen.publisher.decide import REBUILD, Action, Seen
 from cardgen.publisher.forge import Forge, ForgeError, Pull
-from cardgen.publisher.git import Repository
+from cardgen.publisher.git import RemoteMoved, Repository
 from cardgen.publisher.outcome import Outcome
 from cardgen.publisher.overlay import Overlay
 
@@ -120,11 +120,15 @@ def _met(action: Action, work: Work) -> tuple[Forge, Pull]:
 
 
 def _push(action: Action, work: Work) -> str:
-    """The branch's head afterwards."""
+    """The branch's head afterwards; another runner that pushed the very same commit has done our work."""
     if not action.push:
         return work.seen.branch or ""
-    planned = work.seen.planned or ""
-    work.repository.push(work.remote, planned, work.branch, work.seen.branch)
+    planned, git = work.seen.planned or "", work.repository
+    try:
+        git.push(work.remote, planned, work.branch, work.seen.branch)
+    except RemoteMoved:
+        if git.heads(work.remote, work.branch).get(work.branch) != planned:
+            raise
     return planned
 
 

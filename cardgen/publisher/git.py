@@ -32,6 +32,8 @@ SETTINGS = {
     "core.quotePath": "false",
     "fetch.writeCommitGraph": "false",
     "gc.auto": "0",
+    "i18n.commitEncoding": "UTF-8",
+    "i18n.logOutputEncoding": "UTF-8",
     "maintenance.auto": "false",
     "log.showSignature": "false",
     "protocol.ext.allow": "never",

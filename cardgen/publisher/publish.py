@@ -171,9 +171,8 @@ def _groups(run: Run, whole: Overlay) -> dict[str, Overlay]:
     known = methods_in({**run.base.files, **{f"evaluations/{path}": None for path in run.new}})
     changed = methods_in(whole.files)
     mine = [key for key in known if key in changed or f"refs/heads/{branch_of(key)}" in run.base.refs]
-    if not changed:
-        return {GROUPED: whole} | {branch_of(key): _overlay(run, key) for key in mine}
-    return {branch_of(key): _overlay(run, key) for key in mine}
+    found = {branch_of(key): _overlay(run, key) for key in mine}
+    return found if changed or (found and not whole.files) else {GROUPED: whole, **found}
 
 
 def _each(run: Run, groups: Mapping[str, Overlay]) -> list[Outcome]:

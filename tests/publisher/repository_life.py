@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).parents[1] / "publishing"))
 from fake_github import FakeGitHub
 from publishing_fixtures import record, write_method, write_record, write_subject
 
+from cardgen import evidence
 from cardgen.publisher.git import Repository
 from cardgen.publisher.github import GitHub
 from cardgen.publisher.outcome import Outcome
@@ -21,8 +21,9 @@ from cardgen.records import Provenance, Record
 
 SUBJECT = "digits-cnn"
 BRANCH = "cardgen/update"
-READS = ["GET", "GET /pulls"]
+READS = ["GET /", "GET /pulls"]
 LOG = '#!/bin/sh\nwhile read old new ref; do echo "$old $new $ref" >> pushes; done\n'
+KEPT: dict[str, Any] = {}
 HUMAN = ("Ada", "ada@example.org")
 
 
@@ -33,6 +34,12 @@ def at_home(monkeypatch: Any) -> None:
     settings = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
+
+
+def read_once(monkeypatch: Any) -> None:
+    """The shipped literature, which no test here changes, is parsed once and not at every look at the records."""
+    for name in ("load_evaluations", "load_literature", "load_names"):
+        monkeypatch.setattr(evidence, name, KEPT.setdefault(name, cache(getattr(evidence, name))))
 
 
 def git(folder: Path, *arguments: str, who: tuple[str, str] = HUMAN, date: str = "2026-03-02T09:00:00Z") -> str:
@@ -81,7 +88,9 @@ class Life:
 
     def head(self, ref: str = BRANCH) -> str | None:
         found = subprocess.run(
-            ["git", "--git-dir", str(self.bare), "rev-parse", "--verify", "--quiet", ref], capture_output=True, text=True
+            ["git", "--git-dir", str(self.bare), "rev-parse", "--verify", "--quiet", ref],
+            capture_output=True,
+            text=True,
         )
         return found.stdout.strip() or None
 
@@ -91,14 +100,19 @@ class Life:
     def files(self, ref: str = BRANCH) -> list[str]:
         return git(self.bare, "ls-tree", "-r", "--name-only", ref).splitlines()
 
-    def measure(self, *records: Record, methods: tuple[str, ...] = ("grad_cam", "vanilla_gradients")) -> None:
+    def measure(self, *records: Record, methods: tuple[str, ...] = ("grad_cam",)) -> None:
         """A run's records, in place of the last run's."""
         shutil.rmtree(self.evaluations, ignore_errors=True)
         write_subject(self.evaluations, SUBJECT)
         for method in methods:
             write_method(self.evaluations, method, SUBJECT)
-        for found in records or (measured("deletion"), measured("insertion"), measured("deletion", "vanilla_gradients")):
+        for found in records or (measured("deletion"), measured("insertion")):
             write_record(self.evaluations, found)
+
+    def measure_two(self) -> None:
+        """Two methods."""
+        mine = (measured("deletion"), measured("insertion"), measured("deletion", "vanilla_gradients"))
+        self.measure(*mine, methods=("grad_cam", "vanilla_gradients"))
 
     def retrained(self, weights: str = "b") -> None:
         """A run on new weights, in which Deletion fails."""
@@ -106,7 +120,6 @@ class Life:
         self.measure(
             measured("deletion", weights=weights, **fails),
             measured("insertion", weights=weights),
-            measured("deletion", "vanilla_gradients", weights=weights),
         )
 
     def elsewhere(self, seconds: float = 99.0) -> Provenance:
