@@ -41,6 +41,7 @@ def measured():
         key: {
             "version": METHODS[key].entry.version,
             "numbers": statistics(explain(key, *small.call, masks=small.masks, **few[key])),
+            "declared": declared(METHODS[key]),
         }
         for key in METHODS
     }
@@ -55,6 +56,17 @@ def measured():
             "numbers": scores.values.tolist(),
         }
     return {"methods": methods, "metrics": metrics}
+
+
+def declared(method):
+    """What metrics read of a method beside its maps, and no key holds: as numbers do, it moves only with the version."""
+    entry = method.entry
+    return {
+        "access": entry.access,
+        "reduction": entry.reduction,
+        "complete": method.complete,
+        "ranges": {name: list(values) for name, values in method.ranges.items()},
+    }
 
 
 def statistics(maps):
@@ -84,6 +96,8 @@ def findings(now, stored):
                 found.append(f"{kind} {key}: {'not in the file' if old is None else 'only in the file'}; write it anew")
             elif new["version"] != old["version"]:
                 found.append(f"{kind} {key}: version {old['version']} → {new['version']}; write the file anew")
+            elif new.get("declared") != old.get("declared"):
+                found.append(f"{kind} {key}: declares something else at version {old['version']}; raise the version")
             elif moved(new["numbers"], old["numbers"]):
                 found.append(
                     f"{kind} {key}: numbers moved at version {old['version']}; raise the version, or mend the code"
@@ -114,6 +128,12 @@ class TestFindings:
     def test_tolerance(self, numbers, seen):
         expected = ["methods a: numbers moved at version 1; raise the version, or mend the code"] if seen else []
         assert findings(self.changed("methods", "a", numbers=numbers), self.NOW) == expected
+
+    def test_other_declarations_of_one_version(self):
+        stored = self.changed("methods", "a", declared={"ranges": {"steps": [20, 50]}})
+        now = self.changed("methods", "a", declared={"ranges": {"steps": [20, 200]}})
+        assert findings(stored, stored) == []
+        assert findings(now, stored) == ["methods a: declares something else at version 1; raise the version"]
 
     def test_a_raised_version_asks_for_a_new_file(self):
         now = self.changed("metrics", "m", numbers=[9.0], version=[2, 1])
