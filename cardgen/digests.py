@@ -11,8 +11,8 @@ from cardgen.records import Record, Value
 
 SHORT = 12
 """Characters of a digest that stands in a key's part."""
-EXACT = 2
-"""Significant digits of a stored number that is taken for the number itself; with more it may have been rounded."""
+EXACT, HALVINGS = 2, 1024
+"""A stored number of so few digits, or of so small a power of two below, is taken for itself; others may be rounded."""
 SHARED = 2
 """Parameters of a method and a metric that may have one name."""
 
@@ -58,4 +58,4 @@ def _ways(parameters: Mapping[str, Value], known: Mapping[str, Value]) -> Iterat
 
 
 def _rounded(value: Value) -> bool:
-    return isinstance(value, float) and float(f"{value:.{EXACT}g}") != value
+    return isinstance(value, float) and float(f"{value:.{EXACT}g}") != value and value.as_integer_ratio()[1] > HALVINGS

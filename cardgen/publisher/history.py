@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Iterable
-from datetime import datetime
 from pathlib import Path
 
 from cardgen.errors import CardgenError
@@ -55,9 +55,9 @@ def _text(line: Moved) -> str:
     return json.dumps(line.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
 
 
-def _day(date: str) -> str:
+def _day(date: str) -> dt.date:
     try:
-        return datetime.fromisoformat(date).date().isoformat()
+        return dt.datetime.fromisoformat(date).date()
     except ValueError:
         raise CardgenError(
             f"date: got {date!r:.40}; expected the base commit's as ISO 8601, such as 2026-03-01; give that"
