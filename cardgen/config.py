@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from cardgen.budgets import BudgetName
 from cardgen.errors import CardgenError
@@ -15,7 +16,8 @@ from cardgen.registry import unknown
 from cardgen.thresholds import Thresholds
 
 FILE = "cardgen.yaml"
-SLUG = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+SLUG = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+TAKEN = "literature"
 
 
 class RunConfig(BaseModel):
@@ -28,7 +30,7 @@ class RunConfig(BaseModel):
     preprocess: str | None = None
     data: str = "digits-on-scenes"
     classes: Path | None = None
-    name: str | None = Field(default=None, pattern=SLUG)
+    name: str | None = None
     methods: tuple[str, ...] = Field(default=("core",), min_length=1)
     metrics: tuple[str, ...] = Field(default=("all",), min_length=1)
     budget: BudgetName = "quick"
@@ -45,6 +47,15 @@ class RunConfig(BaseModel):
     missing: bool = False
     dry_run: bool = False
     thresholds: Thresholds = Thresholds()
+
+    @field_validator("name")
+    @classmethod
+    def _folder(cls, name: str | None) -> str | None:
+        if name is not None and (not re.fullmatch(SLUG, name) or name == TAKEN):
+            raise ValueError(
+                f"expected letters, digits, '.', '_' and '-', a letter or a digit first, and not {TAKEN!r}, where published verdicts lie"
+            )
+        return name
 
 
 def load_config(path: Path | None, flags: Mapping[str, Any]) -> RunConfig:
@@ -97,4 +108,6 @@ def _message(file: Path | None, error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         known = Thresholds.model_fields if parents else RunConfig.model_fields
         return f"{place}{unknown('setting', name, dict.fromkeys(known))}"
-    return f"{place}{'.'.join([*parents, name])}: {first['msg']}; got {first['input']!r:.80}"
+    return (
+        f"{place}{'.'.join([*parents, name])}: {first['msg'].removeprefix('Value error, ')}; got {first['input']!r:.80}"
+    )

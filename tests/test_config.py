@@ -57,6 +57,9 @@ def test_an_empty_file_says_nothing(here):
     assert load_config(None, {}) == RunConfig()
 
 
+NAMES = "expected letters, digits, '.', '_' and '-', a letter or a digit first, and not 'literature', where published verdicts lie"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -70,6 +73,8 @@ def test_an_empty_file_says_nothing(here):
         ("thresholds: {flat: 2}", "cardgen.yaml: thresholds.flat: Input should be less than or equal to 1; got 2"),
         ("thresholds: {effect: .nan}", "cardgen.yaml: thresholds.effect: Input should be a finite number; got nan"),
         ("thresholds: {effect: .inf}", "cardgen.yaml: thresholds.effect: Input should be a finite number; got inf"),
+        ("name: my subject", f"cardgen.yaml: name: {NAMES}; got 'my subject'"),
+        ("name: literature", f"cardgen.yaml: name: {NAMES}; got 'literature'"),
         ("methods: []", "cardgen.yaml: methods: Tuple should have at least 1 item"),
         ("methods: ','", "cardgen.yaml: methods: Tuple should have at least 1 item"),
         ("methods:", "cardgen.yaml: methods: Input should be a valid tuple; got None"),

@@ -40,7 +40,7 @@ def here(tmp_path, monkeypatch):
     """A working folder with networks and a folder of eight pictures of two classes; no card is measured there yet."""
     monkeypatch.chdir(tmp_path)
     Path("networks.py").write_text(NETWORKS)
-    write_pictures(Path("pictures"))
+    write_pictures(Path("tones"))
     return tmp_path
 
 
@@ -60,11 +60,11 @@ def cardgen(*arguments):
     return result.exit_code, result.output
 
 
-def run(*arguments, model="networks.py:colour", data="pictures"):
+def run(*arguments, model="networks.py:colour", data="tones"):
     return cardgen("run", "--model", model, "--data", data, *CHEAP, "--force-unhealthy", *arguments)
 
 
-def subject(slug="networks-colour-pictures"):
+def subject(slug="networks-colour-tones"):
     return json.loads(Path(f"evaluations/{slug}/subject.json").read_text())
 
 
@@ -83,7 +83,7 @@ def test_a_layer_that_class_activation_cannot_take_is_refused_before_anything_is
     assert run("--layer", layer) == (2, f"error: {said}\n")
     assert not Path("evaluations").exists()
     status, found = cardgen(
-        "doctor", "--model", "networks.py:colour", "--data", "pictures", "--batch", 4, "--layer", layer
+        "doctor", "--model", "networks.py:colour", "--data", "tones", "--batch", 4, "--layer", layer
     )
     assert (status, found.splitlines()[-1]) == (1, f"✗ {said}")
 
@@ -97,3 +97,13 @@ def test_a_layer_means_nothing_to_a_black_box():
 def test_cards_of_grey_models_have_their_picture():
     assert run(model="networks.py:grey")[0] == 0
     assert sorted(path.parent.name for path in Path("cards").glob("*/example.png")) == ["grad_cam", "vanilla_gradients"]
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("name", ["réseau", "_networks", "сеть"])
+def test_files_of_any_name_give_subjects_that_cards_can_be_built_of(name):
+    Path("networks.py").rename(f"{name}.py")
+    status, said = run(model=f"{name}.py:colour")
+    assert (status, said.splitlines()[-1]) == (0, f"Cards: {Path('cards/README.md')}")
+    slug = {"réseau": "reseau-colour", "_networks": "networks-colour", "сеть": "colour"}[name]
+    assert subject(f"{slug}-tones")["title"] == f"{slug} on tones"

@@ -1,6 +1,7 @@
 """A model with what is known of it, and what whoever asked for it said."""
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,8 +93,13 @@ def seeded(build: Callable[[], T], name: str) -> T:
 
 
 def folder_name(text: str) -> str:
-    """Letters, digits, dots, dashes and underscores only."""
-    return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "model"
+    """Letters without accents, digits, dots, dashes and underscores only; the first is a letter or a digit.
+
+    >>> folder_name("modèle (2)-build")
+    'modele-2-build'
+    """
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")
+    return re.sub(r"-?[^\w.-]+-?", "-", plain, flags=re.ASCII).strip("-._") or "model"
 
 
 def first_line(error: BaseException) -> str:
