@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cardgen.errors import CardgenError
 from cardgen.forward import logits, prepared
+from cardgen.memory import ran_out
 
 ACTIVATIONS = tuple(getattr(activation, name) for name in activation.__all__ if name != "MultiheadAttention")
 FUNCTIONS = {
@@ -90,6 +91,8 @@ def copied(module: nn.Module, shared: dict[int, Any] | None = None) -> nn.Module
     try:
         return copy.deepcopy(module, shared)
     except Exception as error:
+        if ran_out(error):
+            raise
         raise CardgenError(
             f"the model cannot be copied ({error}); expected a module that copy.deepcopy takes; keep out of it what cannot be copied"
         ) from error

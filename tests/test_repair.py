@@ -10,9 +10,10 @@ from small_models import Residual, Tiny, lively, seeded, snapshot, untouched, vg
 from torch import nn
 from torch.nn import functional as F
 
+from cardgen import repair
 from cardgen.errors import CardgenError
 from cardgen.forward import prepared
-from cardgen.repair import ACTIVATIONS, Calls, activations_apart, nonlinearities, restart, twin
+from cardgen.repair import ACTIVATIONS, Calls, activations_apart, copied, nonlinearities, restart, twin
 
 IMAGES = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 SMALL = IMAGES[..., :12, :10]
@@ -206,6 +207,15 @@ class TestShared:
             "the model cannot be copied (cannot pickle '_thread.lock' object); expected a module that copy.deepcopy takes; "
             "keep out of it what cannot be copied"
         )
+
+    def test_memory_that_runs_out_is_no_refusal(self, monkeypatch):
+        def full(*_):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        monkeypatch.setattr(repair.copy, "deepcopy", full)
+        for copying in (twin, copied):
+            with pytest.raises(torch.OutOfMemoryError):
+                copying(small_model("tiny"))
 
     def test_a_model_in_training_mode_is_copied_in_evaluation_mode(self):
         model = small_model("tiny").train()
