@@ -226,13 +226,14 @@ def publish(
     alone = command.automatic(os.environ)
     options = Options(
         labels=label,
+        pull_request=not no_pr,
         reviewers=reviewer,
         noise=not alone if noise is None else noise,
         dry_run=not (alone if yes is None else yes),
         **flags,
     )
     try:
-        outcomes = command.run_publish(options, evaluations, os.environ, name=repository, pull_request=not no_pr)
+        outcomes = command.run_publish(options, evaluations, os.environ, name=repository)
     except CardgenError as error:
         if as_json:
             click.echo(command.failed(error, options))

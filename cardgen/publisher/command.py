@@ -31,7 +31,7 @@ def token_in(environment: Mapping[str, str]) -> str:
 
 
 def run_publish(
-    options: Options, evaluations: Path, environment: Mapping[str, str], *, name: str = "", pull_request: bool = True
+    options: Options, evaluations: Path, environment: Mapping[str, str], *, name: str = ""
 ) -> list[Outcome]:
     """Publish from the folder that `options` does not yet name in the repository: here.
 
@@ -40,7 +40,6 @@ def run_publish(
         evaluations: the run's records.
         environment: holds token and API address, as in GitHub's own runners.
         name: OWNER/NAME where the remote's address does not say it.
-        pull_request: whether to open one, or only push.
 
     Raises:
         CardgenError: as `publish`; or a token is needed and there is none.
@@ -49,11 +48,11 @@ def run_publish(
     with Repository(Path(), token=token, host=_git_host(api)) as repository:
         url = repository.remote_url(options.remote)
         forge: Forge | None = None
-        if pull_request and (token or not options.dry_run):
+        if options.pull_request and (token or not options.dry_run):
             forge = GitHub(_full_name(url, name, environment), _needed(token), api=api)
         here = Path().resolve().relative_to(repository.root.resolve()).as_posix()
         outcomes = publish(replace(options, folder="" if here == "." else here), forge, repository, evaluations)
-    if pull_request and forge is None:
+    if options.pull_request and forge is None:
         return [
             outcome.warned(f"no token in {' or '.join(TOKENS)}, so no pull request was looked at")
             for outcome in outcomes

@@ -37,6 +37,7 @@ class Options:
     base: str = ""
     remote: str = "origin"
     per_method: bool = False
+    pull_request: bool = True
     labels: tuple[str, ...] = ()
     reviewers: tuple[str, ...] = ()
     reopen: bool = False
@@ -243,5 +244,5 @@ def _behind(run: Run, parents: tuple[str, ...], paths: set[str]) -> bool:
 
 def _planned(run: Run, kind: str, planned: str | None, outcome: Outcome) -> Outcome:
     diff = run.repository.diff(run.base.sha, planned) if planned else ""
-    alone = KINDS.get(kind, kind) if run.forge else "pushed" if kind == "create" else KINDS.get(kind, kind)
-    return replace(outcome, outcome=alone, head=planned or "", plan=diff)
+    told = KINDS.get(kind, kind) if run.options.pull_request or kind != "create" else "pushed"
+    return replace(outcome, outcome=told, head=planned or "", plan=diff)
