@@ -7,60 +7,26 @@ difference. What goes out goes by `git push` with a lease on the sha seen.
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
 
 import git
 
 from cardgen.errors import CardgenError
 from cardgen.publisher.credentials import header_settings, scrub
+from cardgen.publisher.gitwords import EMAIL, MOVED, NAME, SETTINGS, Commit, entry, reasons, safe, verb
 
-NAME, EMAIL = "cardgen", "cardgen-bot@noreply.invalid"
-"""Who commits. No account can own an address below `.invalid`, so these commits are nobody else's."""
 FILE = "100644"
 PLAIN = ("100644", "100755", "100664")
-SETTINGS = {
-    "core.hooksPath": os.devnull,
-    "core.fsmonitor": "false",
-    "core.quotePath": "false",
-    "fetch.writeCommitGraph": "false",
-    "gc.auto": "0",
-    "i18n.commitEncoding": "UTF-8",
-    "i18n.logOutputEncoding": "UTF-8",
-    "maintenance.auto": "false",
-    "log.showSignature": "false",
-    "protocol.ext.allow": "never",
-    "push.gpgSign": "false",
-    "push.pushOption": "",
-}
-MOVED = re.compile(r"stale info|cannot lock ref|failed to (update|lock) ref|not our ref|unadvertised object")
 
 
 class RemoteMoved(CardgenError):
     """A branch is no longer where it was seen; nothing was overwritten, and the same command starts afresh."""
-
-
-@dataclass(frozen=True)
-class Commit:
-    """Who made a commit, by address; its parents; its message."""
-
-    sha: str
-    author: str
-    committer: str
-    parents: tuple[str, ...]
-    message: str
-
-    @property
-    def ours(self) -> bool:
-        """Whether cardgen made it, and nobody amended or rebased it."""
-        return self.author == self.committer == EMAIL
 
 
 class Repository:
@@ -153,7 +119,7 @@ class Repository:
         """
         listed = self._text("ls-tree", "-r", "-z", "--full-tree", sha, "--", *prefixes)
         found = {}
-        for mode, blob, path in (_entry(line) for line in listed.split("\0") if line):
+        for mode, blob, path in (entry(line) for line in listed.split("\0") if line):
             if mode not in PLAIN or not safe(path):
                 raise CardgenError(
                     f"{path!r} in commit {sha[:12]}: mode {mode}; expected a plain file, no link, no submodule, no `..`; "
@@ -238,13 +204,13 @@ class Repository:
         text = out.decode(errors="replace")
         if status == 0:
             return text
-        said = self._clean(" ".join(_reasons(text, err)))
+        said = self._clean(" ".join(reasons(text, err)))
         if MOVED.search(said):
             raise RemoteMoved(
                 f"remote-moved: {remote!r} is no longer as it was seen a moment ago: {said}; "
                 f"nothing was overwritten; run the same command again"
             )
-        raise CardgenError(f"git {_verb(arguments)} with remote {remote!r} failed: {said}; mend that, and run it again")
+        raise CardgenError(f"git {verb(arguments)} with remote {remote!r} failed: {said}; mend that, and run it again")
 
     def _text(self, *arguments: str, given: bytes = b"", **environment: str) -> str:
         return self._bytes(*arguments, given=given, **environment).decode(errors="surrogateescape")
@@ -253,7 +219,7 @@ class Repository:
         status, out, err = self._run(arguments, environment, given)
         if status:
             raise CardgenError(
-                f"git {_verb(arguments)} failed in {self.root}: {self._clean(' '.join(err.split()))}; "
+                f"git {verb(arguments)} failed in {self.root}: {self._clean(' '.join(err.split()))}; "
                 f"expected a repository in order; try `git fsck`"
             )
         return out
@@ -335,27 +301,3 @@ class Repository:
             place.write_bytes(data)
         names = "".join(f"{place}\n" for place in places).encode()
         return self._text("hash-object", "-w", "--no-filters", "--stdin-paths", given=names).split() if places else []
-
-
-def safe(path: str) -> bool:
-    """Whether a path in a repository is plain: no `..`, nothing absolute, no `.git`, no control characters."""
-    parts = PurePosixPath(path).parts
-    plain = path.isprintable() and "\\" not in path and path == "/".join(parts) and not path.startswith("/")
-    return bool(parts) and plain and not any(part in (".", "..") or part.lower() == ".git" for part in parts)
-
-
-def _entry(line: str) -> tuple[str, str, str]:
-    head, _, path = line.partition("\t")
-    mode, _, blob = head.split(" ")
-    return mode, blob, path
-
-
-def _reasons(out: str, err: str) -> list[str]:
-    """What git said, without its advice to people at a keyboard."""
-    refused = [" ".join(line.split("\t")[1:]) for line in out.splitlines() if line.startswith("!")]
-    said = [line.strip() for line in err.splitlines() if not line.startswith(("hint:", "To "))]
-    return [part for part in [*refused, *said] if part]
-
-
-def _verb(arguments: Sequence[str]) -> str:
-    return next(word for word in arguments if not word.startswith("-") and "=" not in word)

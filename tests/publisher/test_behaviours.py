@@ -14,7 +14,8 @@ from repository_life import BRANCH, READS, Life, at_home, git, measured, read_on
 from cardgen.errors import CardgenError
 from cardgen.publisher.body import TITLE, read_marker
 from cardgen.publisher.forge import Denied
-from cardgen.publisher.git import EMAIL, Repository
+from cardgen.publisher.git import Repository
+from cardgen.publisher.gitwords import EMAIL
 from cardgen.publisher.publish import Options, publish
 
 CARD = "cards/grad_cam/README.md"

@@ -13,7 +13,8 @@ from repository_life import BRANCH, Life, at_home, git
 
 from cardgen.errors import CardgenError
 from cardgen.publisher.credentials import header_settings, scrub
-from cardgen.publisher.git import EMAIL, RemoteMoved, Repository, safe
+from cardgen.publisher.git import RemoteMoved, Repository
+from cardgen.publisher.gitwords import EMAIL, safe
 
 TOKEN = "ghs_aSecretOfTheTests"
 FILES = {"cards/a/README.md": b"A\n", "evaluations/s/a/deletion.json": b"{}\n"}

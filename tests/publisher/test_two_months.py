@@ -11,7 +11,7 @@ from fake_github import FakeGitHub
 from repository_life import BRANCH, READS, Life, at_home, git, read_once
 
 from cardgen.errors import CardgenError
-from cardgen.publisher.git import EMAIL
+from cardgen.publisher.gitwords import EMAIL
 
 CARD = "cards/grad_cam/README.md"
 KEPT = "<!-- cardgen:keep notes -->\n"
