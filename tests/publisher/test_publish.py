@@ -244,3 +244,11 @@ def test_bases_that_git_would_refuse_are_refused(name):
 def test_bases_that_git_takes_are_taken(name):
     assert checked(name) == name
     subprocess.run(["git", "check-ref-format", f"refs/heads/{name}"], check=True)
+
+
+def test_the_page_names_every_option_and_outcome():
+    text = (ROOT / "docs" / "publishing.md").read_text(encoding="utf-8")
+    options = [name for option in main.commands["publish"].params for name in (*option.opts, *option.secondary_opts)]
+    assert len(options) > 10
+    for name in [*options, *SENTENCES]:
+        assert re.search(rf"`{name}[` ]", text), name
