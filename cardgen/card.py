@@ -122,7 +122,9 @@ def subject_line(subject: SubjectRecord, budget: str = "") -> str:
     health = {
         "healthy": "",
         "chance": "at chance level, so nothing is judged",
-        "unknown": "accuracy not known, so nobody checked that the model has learned anything",
+        "unknown": "accuracy not known, so nobody checked that the model has learned anything"
+        if subject.accuracy is None
+        else "all of one class, so the accuracy does not show that the model has learned anything",
     }[subject.health]
     parts = [plural(subject.n, "sample")]
     if subject.accuracy is not None:

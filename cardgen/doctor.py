@@ -100,6 +100,8 @@ def _health(loaded: Loaded) -> Finding:
         return Finding(True, f"{record.n} samples without labels: the model's health is unknown")
     low, high = record.accuracy_interval
     found = f"accuracy {record.accuracy:.1%} on {record.n} samples (95 % interval {low:.0%} to {high:.0%})"
+    if record.health == "unknown":
+        return Finding(True, f"{found}, all of one class: the model's health is unknown")
     if record.health == "chance":
         return Finding(
             False, f"{found}: not told from chance, so evaluations are skipped; check classes and preprocessing"

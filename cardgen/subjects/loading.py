@@ -214,7 +214,8 @@ def _about(config: RunConfig, model: LoadedModel, data: Data) -> str:
 def health(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"] | None) -> dict[str, Any]:
     """The health gate: a model whose accuracy cannot be told from that of always naming the most frequent class is at chance level.
 
-    Wilson's interval of the accuracy against the majority class's share; without labels the model's health is unknown.
+    Wilson's interval of the accuracy against the majority class's share. Without labels, or where all samples are of one class, the
+    model's health is unknown.
     """
     if labels is None:
         return {"health": "unknown"}
@@ -222,7 +223,7 @@ def health(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"] | None) -> di
     majority = float(labels.bincount().max()) / n
     low, high = wilson(hits, n)
     return {
-        "health": "chance" if low <= majority else "healthy",
+        "health": "unknown" if majority == 1 else "chance" if low <= majority else "healthy",
         "accuracy": hits / n,
         "accuracy_interval": (low, high),
         "majority_share": majority,

@@ -195,6 +195,11 @@ def test_published_verdicts_name_their_setting(card: Card) -> None:
             "budget quick)",
         ),
         (
+            {"health": "unknown", "accuracy": 0.98, "accuracy_interval": None},
+            "Subject digits-cnn (200 samples; accuracy 0.98; all of one class, so the accuracy does not show that the model has "
+            "learned anything; budget quick)",
+        ),
+        (
             {"health": "chance", "accuracy": 0.1, "accuracy_interval": None},
             "Subject digits-cnn (200 samples; accuracy 0.1; at chance level, so nothing is judged; budget quick)",
         ),
