@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from cardgen.words import plural, tally
 
 if TYPE_CHECKING:
     from cardgen.build import Report
@@ -29,6 +32,33 @@ def say(console: Console, text: str, style: str | None = None) -> None:
     console.print(text, style=style, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
+class _Records:
+    """Records in lines: a method's one by one, a control's in one when its last is there; what is skipped was said before."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._control = ""
+        self._counts: Counter[str] = Counter()
+
+    def add(self, job: Job, record: Record) -> None:
+        """A record that was written."""
+        if job.method.entry.key != self._control:
+            self.close()
+        if record.verdict == "skipped":
+            return
+        if job.method.entry.control and record.verdict != "error":
+            self._control = job.method.entry.key
+            self._counts[record.verdict] += 1
+        else:
+            say(self._console, _line(record))
+
+    def close(self) -> None:
+        """Say what is not said yet."""
+        if self._counts:
+            say(self._console, f"control {self._control}: {tally(self._counts)}")
+        self._counts.clear()
+
+
 class Bars:
     """The whole run above, the job at hand below; weighted by the samples to be forwarded."""
 
@@ -37,13 +67,14 @@ class Bars:
             TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
             console=console,
         )  # fmt: skip
+        self.records = _Records(console)
         self._whole = self._progress.add_task("all", total=None)
         self._job = self._progress.add_task("", total=None)
         self._done = 0
 
     def begin(self, jobs: int, passes: int) -> None:
         """The run's size."""
-        self._progress.update(self._whole, total=max(passes + jobs * OVERHEAD, 1), description=f"{jobs} evaluations")
+        self._progress.update(self._whole, total=max(passes + jobs * OVERHEAD, 1), description=plural(jobs, "step"))
 
     def start(self, job: Job) -> None:
         """The job at hand."""
@@ -61,7 +92,7 @@ class Bars:
         self._progress.update(self._job, completed=max(job.passes, 1))
         self._progress.update(self._whole, completed=self._done)
         if record is not None:
-            say(self._progress.console, _line(record))
+            self.records.add(job, record)
 
 
 class Lines:
@@ -69,6 +100,7 @@ class Lines:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self.records = _Records(console)
         self._total = self._done = self._most = self._ahead = 0
         self._start = self._said = time.monotonic()
 
@@ -76,8 +108,8 @@ class Lines:
         """The run's size."""
         self._total = passes + jobs * OVERHEAD
         self._start = self._said = time.monotonic()
-        if jobs:
-            say(self._console, f"{jobs} evaluations, about {passes:,} samples to forward")
+        if passes:
+            say(self._console, f"{plural(jobs, 'step')}, about {passes:,} samples to forward")
 
     def start(self, job: Job) -> None:
         """The job at hand."""
@@ -92,7 +124,7 @@ class Lines:
         """A job's end; what it shared with others counts as done as well."""
         self._done, self._ahead = self._done + _work(job), 0
         if record is not None:
-            say(self._console, _line(record))
+            self.records.add(job, record)
         self._say()
 
     def _say(self) -> None:
@@ -112,10 +144,12 @@ def _work(job: Job) -> int:
 def watching(console: Console) -> Iterator[Bars | Lines]:
     """Bars on a terminal, lines elsewhere, also where colours are forced upon a file."""
     if not (console.is_interactive and console.file.isatty()):
-        yield Lines(console)
+        lines = Lines(console)
+        with closing(lines.records):
+            yield lines
         return
     bars = Bars(console)
-    with bars._progress:
+    with bars._progress, closing(bars.records):
         yield bars
 
 
@@ -124,7 +158,7 @@ def built(report: Report, *, check: bool) -> Iterator[str]:
     if check:
         yield from (f"would change: {name}" for name in report.changed)
     else:
-        yield f"{len(report.changed)} files of cards written, {len(report.unchanged)} unchanged."
+        yield f"{plural(len(report.changed), 'file')} of cards written, {len(report.unchanged)} unchanged."
     yield from (f"left alone, since it was changed by hand outside kept regions: {name}" for name in report.edited)
     yield from (f"obsolete, since no record speaks of it any more: {name}" for name in report.obsolete)
     yield from (f"no card yet, since its measuring has not ended: {name}" for name in report.unfinished)

@@ -96,7 +96,7 @@ def check_layer(model: nn.Module, example: Float[Tensor, "n c h w"], layer: str)
 
 
 def _named(model: nn.Module, layer: str) -> nn.Module:
-    modules = {name: module for name, module in model.named_modules() if name}
+    modules: dict[str, nn.Module] = {name: module for name, module in model.named_modules() if name}
     if layer not in modules:
         raise CardgenError(f"the model's layers: {unknown('layer', layer, list(modules))}")
     return modules[layer]

@@ -22,30 +22,48 @@ def plan_lines(runner: Runner) -> Iterator[str]:
     if jobs:
         measured = probe(runner.loaded)
         yield from _work(jobs, measured)
-        yield from _skips([job for job in todo if job.skip])
+        yield from skips(todo)
         yield f"{counts} Nothing was written."
         yield _cost(forwarded(jobs) + forwarded(runner.family_jobs(jobs)), measured, runner.loaded.subject.batch)
     else:
-        yield from _skips(todo)
+        yield from skips(todo)
         yield f"{counts} Nothing was written."
 
 
 def _work(jobs: Sequence[Job], measured: Probe) -> Iterator[str]:
-    for key, group in groupby(jobs, key=lambda job: job.method.entry.key):
-        mine = list(group)
-        samples = forwarded(mine)
-        yield (
-            f"{key}: {plural(len(mine), 'evaluation')}, about {samples:,} samples to forward, "
-            f"{duration(samples / measured.rate)}"
-        )
-        for n in sorted({job.n for job in mine}):
-            yield f"  n = {n}: {', '.join(job.metric.entry.key for job in mine if job.n == n)}"
+    """One line a method; below those of the same evaluations these with their samples."""
+    for sizes, methods in groupby(_by_method(jobs), key=_sizes):
+        several = list(methods)
+        for mine in several:
+            samples = forwarded(mine)
+            yield (
+                f"{mine[0].method.entry.key}: {plural(len(mine), 'evaluation')}, about {samples:,} samples to forward, "
+                f"{duration(samples / measured.rate)}"
+            )
+        yield from (f"  {'each with ' * (len(several) > 1)}{size}" for size in sizes)
 
 
-def _skips(jobs: Sequence[Job]) -> Iterator[str]:
-    """One line a reason and method, with the evaluations."""
-    for (key, reason), group in groupby(jobs, key=lambda job: (job.method.entry.key, job.skip)):
-        yield f"{key}: skipped: {reason} ({listing([job.metric.entry.key for job in group])})"
+def _by_method(jobs: Sequence[Job]) -> list[list[Job]]:
+    return [list(group) for _, group in groupby(jobs, key=lambda job: job.method.entry.key)]
+
+
+def _sizes(jobs: Sequence[Job]) -> list[str]:
+    """Evaluations by their number of samples."""
+    return [
+        f"n = {n}: {', '.join(job.metric.entry.key for job in jobs if job.n == n)}"
+        for n in sorted({job.n for job in jobs})
+    ]
+
+
+def skips(jobs: Sequence[Job]) -> Iterator[str]:
+    """One line a reason and list of evaluations, with the methods."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for reason in dict.fromkeys(job.skip for job in jobs if job.skip):
+        for mine in _by_method([job for job in jobs if job.skip == reason]):
+            metrics = listing([job.metric.entry.key for job in mine])
+            groups.setdefault((reason, metrics), []).append(mine[0].method.entry.key)
+    for (reason, metrics), methods in groups.items():
+        yield f"skipped: {reason}: {listing(methods)} ({metrics})"
 
 
 def _cost(samples: int, measured: Probe, batch: int) -> str:

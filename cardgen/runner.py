@@ -71,6 +71,11 @@ class Outcome:
         """Records of jobs that failed."""
         return [record for record in self.written if record.verdict == "error"]
 
+    @property
+    def skipped(self) -> list[Record]:
+        """Records of jobs that were not measured, with their reasons."""
+        return [record for record in self.written if record.verdict == "skipped"]
+
 
 @dataclass(eq=False)
 class Runner:

@@ -8,12 +8,17 @@ from cardgen.build import build
 from cardgen.config import RunConfig
 from cardgen.display import built, say, watching
 from cardgen.plan import Job, make_plan
-from cardgen.plan_report import plan_lines
+from cardgen.plan_report import plan_lines, skips
 from cardgen.runner import Outcome, Runner
 from cardgen.store import Store
 from cardgen.subjects.loading import load_subject
+from cardgen.words import plural
 
 FAILED = 1
+CHANCE = (
+    "On these samples the model is no better than always naming the most frequent class, so nothing is judged. "
+    "Check its weights, the classes and the preprocessing with `cardgen doctor`; --force-unhealthy measures all the same."
+)
 
 
 def run_session(config: RunConfig, console: Console) -> int:
@@ -30,16 +35,21 @@ def run_session(config: RunConfig, console: Console) -> int:
     store = Store(config.out / "evaluations", record.slug)
     for note in loaded.notes:
         say(console, note)
+    if record.health == "chance" and not config.force_unhealthy:
+        say(console, CHANCE)
     if config.missing:
         plan = replace(plan, jobs=[job for job in plan.jobs if _untested(store, job)])
+    runner = Runner(loaded, plan, store, config.thresholds, config.force)
     if config.dry_run:
-        for line in plan_lines(Runner(loaded, plan, store, config.thresholds, config.force)):
+        for line in plan_lines(runner):
             say(console, line)
         return 0
+    for line in skips([job for job in plan.jobs if job.skip and runner.state(job) == "missing"]):
+        say(console, line)
     if any(job.method.entry.access == "features" and not job.skip for job in plan.jobs):
         say(console, f"Methods of class activation take the layer {loaded.subject.features}; --layer names another.")
     with watching(console) as progress:
-        outcome = Runner(loaded, plan, store, config.thresholds, config.force, progress).run()
+        outcome = replace(runner, progress=progress).run()
     _say_outcome(outcome, console)
     for line in built(build(store.evaluations, config.out / "cards"), check=False):
         say(console, line)
@@ -54,7 +64,10 @@ def _untested(store: Store, job: Job) -> bool:
 
 
 def _say_outcome(outcome: Outcome, console: Console) -> None:
-    say(console, f"{len(outcome.written)} evaluations measured, {outcome.current} up to date.")
+    skipped, failed = len(outcome.skipped), len(outcome.errors)
+    measured = plural(len(outcome.written) - skipped - failed, "evaluation")
+    more = f"{f', {skipped} skipped' if skipped else ''}{f', {failed} failed' if failed else ''}"
+    say(console, f"{measured} measured{more}, {outcome.current} up to date.")
     if outcome.kept:
         say(console, f"{outcome.kept} kept, since they rest on a larger budget; --force replaces them.")
     for record in outcome.errors:

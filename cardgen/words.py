@@ -83,8 +83,9 @@ def seconds(value: float | int) -> str:
 
 
 def plural(count: float | int, one: str, many: str = "") -> str:
-    """1 map, 2 maps."""
-    return f"{number(count)} {one if count == 1 else many or one + 's'}"
+    """1 map, 1,234 maps: whole numbers are not rounded."""
+    said = f"{count:,}" if isinstance(count, int) else number(count)
+    return f"{said} {one if count == 1 else many or one + 's'}"
 
 
 def listing(items: Iterable[str]) -> str:

@@ -55,7 +55,7 @@ def test_a_run_says_what_it_does_in_plain_lines_without_a_terminal(here):
     assert "\x1b" not in result.output
     lines = result.stdout.splitlines()
     assert lines[0] == "tiny-images: 24 samples; quick budget; cpu, batches of 16"
-    assert lines[1] == "2 evaluations, about 96 samples to forward"
+    assert lines[1] == "2 steps, about 96 samples to forward"
     assert lines[2:4] == [
         "⚪ vanilla_gradients · other: Mean of the map: described, not judged.",
         "⚪ vanilla_gradients · told: Mean of the map: described, not judged.",
@@ -299,7 +299,7 @@ def test_on_a_terminal_there_are_bars_for_the_run_and_the_job_with_the_time_left
     only(monkeypatch, FEW, [made_metric("a_broken", broken), made_metric("told")])
     said = watched(Terminal(), tmp_path, force_terminal=True, color_system=None)
     assert "❌ vanilla_gradients · a_broken: ValueError in broken: maps [n, h, w] do not fit [/bold]" in said
-    assert "2 evaluations" in said
+    assert "2 steps" in said
     assert "vanilla_gradients · told" in said
     assert "100%" in said
     assert "-:--:--" in said or "0:00:00" in said
@@ -310,7 +310,7 @@ def test_colours_forced_upon_a_file_make_no_terminal_of_it(tmp_path, monkeypatch
     monkeypatch.setenv("FORCE_COLOR", "1")
     said = watched(io.StringIO(), tmp_path)
     assert said == (
-        "1 evaluations, about 48 samples to forward\n⚪ vanilla_gradients · told: Mean of the map: described, not judged.\n"
+        "1 step, about 48 samples to forward\n⚪ vanilla_gradients · told: Mean of the map: described, not judged.\n"
     )
 
 

@@ -61,6 +61,7 @@ def cardgen(*arguments):
 
 
 def run(*arguments, model="networks.py:colour", data="tones"):
+    """A run whatever the model's health; untrained networks have none."""
     return cardgen("run", "--model", model, "--data", data, *CHEAP, "--force-unhealthy", *arguments)
 
 
@@ -107,3 +108,45 @@ def test_files_of_any_name_give_subjects_that_cards_can_be_built_of(name):
     assert (status, said.splitlines()[-1]) == (0, f"Cards: {Path('cards/README.md')}")
     slug = {"réseau": "reseau-colour", "_networks": "networks-colour", "сеть": "colour"}[name]
     assert subject(f"{slug}-tones")["title"] == f"{slug} on tones"
+
+
+@pytest.mark.usefixtures("here")
+def test_what_is_skipped_is_said_once_and_counts_as_skipped():
+    chance = "model at chance level (accuracy 0.5, n = 8)"
+    status, said = cardgen("run", "--model", "networks.py:colour", "--data", "tones", *CHEAP)
+    assert status == 0
+    assert [line for line in said.splitlines() if chance in line] == [
+        f"skipped: {chance}: vanilla_gradients and grad_cam (sparsity)"
+    ]
+    assert "so nothing is judged. Check its weights, the classes and the preprocessing with `cardgen doctor`" in said
+    assert "to forward" not in said
+    assert "0 evaluations measured, 2 skipped, 0 up to date.\n" in said
+    assert (
+        "0 evaluations measured, 2 up to date.\n"
+        in cardgen("run", "--model", "networks.py:colour", "--data", "tones", *CHEAP)[1]
+    )
+
+
+@pytest.mark.usefixtures("here")
+def test_a_function_is_measured_where_outputs_suffice():
+    said = run("--methods", "vanilla_gradients,occlusion", model="networks.py:function")[1].splitlines()
+    assert "skipped: needs the model's gradients: vanilla_gradients (sparsity)" in said
+    assert "1 evaluation measured, 1 skipped, 0 up to date." in said
+
+
+@pytest.mark.usefixtures("here")
+def test_controls_are_said_in_a_line_each():
+    said = run("--methods", "grad_cam", "--metrics", "completeness", "--n", 4)[1].splitlines()
+    controls = [line for line in said if "noise_4" in line]
+    assert controls == ["control noise_4: 1 open"]
+    assert [line[:2] for line in said if "grad_cam · " in line] == ["🟨 "]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_plan_names_the_same_evaluations_once():
+    status, said = cardgen("plan", "--model", "networks.py:colour", "--data", "tones", *CHEAP, "--force-unhealthy")
+    lines = said.splitlines()
+    assert status == 0
+    first = next(k for k, line in enumerate(lines) if line.startswith("vanilla_gradients: 1 evaluation, about "))
+    assert lines[first + 1].startswith("grad_cam: 1 evaluation, about ")
+    assert lines[first + 2] == "  each with n = 8: sparsity"

@@ -631,7 +631,7 @@ def test_a_failure_ends_a_run_with_status_1_after_the_cards_are_built(tmp_path, 
     assert (tmp_path / "cards" / "vanilla_gradients" / "README.md").is_file()
     only(monkeypatch, FEW, [made_metric("a_broken"), made_metric("told")])
     status, said = session_on(loaded(), monkeypatch, tmp_path)
-    assert (status, "1 evaluations measured, 1 up to date." in said) == (0, True)
+    assert (status, "1 evaluation measured, 1 up to date." in said) == (0, True)
 
 
 @pytest.mark.usefixtures("few")
@@ -658,7 +658,7 @@ def test_a_dry_run_says_what_is_missing_and_writes_nothing(tmp_path, monkeypatch
     before = files(tmp_path)
     _, said = session_on(loaded(), monkeypatch, tmp_path, dry_run=True, thresholds=FAST)
     assert "3 evaluations to do, 1 up to date" in said
-    assert "  n = 24: judged\n" in said
+    assert "  each with n = 24: judged\n" in said  # the controls and the method alike
     assert files(tmp_path) == before
 
 

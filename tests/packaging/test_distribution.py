@@ -84,7 +84,7 @@ def measured(whole, tmp_path_factory):
     folder = tmp_path_factory.mktemp("measured")
     command = ("run", "--methods", "vanilla_gradients", "--metrics", "sparsity", "--n", "8", "--batch", "32")
     said = run(whole / "bin" / "cardgen", *command, cwd=folder).stdout
-    assert "1 evaluations measured, 0 up to date." in said
+    assert "1 evaluation measured, 0 up to date." in said
     return folder
 
 
