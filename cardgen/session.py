@@ -7,6 +7,7 @@ from rich.console import Console
 from cardgen.build import build
 from cardgen.config import RunConfig
 from cardgen.display import built, say, watching
+from cardgen.leftovers import leftovers
 from cardgen.plan import Job, make_plan
 from cardgen.plan_report import plan_lines, skips
 from cardgen.runner import Outcome, Runner
@@ -51,6 +52,8 @@ def run_session(config: RunConfig, console: Console) -> int:
     with watching(console) as progress:
         outcome = replace(runner, progress=progress).run()
     _say_outcome(outcome, console)
+    for line in leftovers(store, loaded):
+        say(console, line)
     for line in built(build(store.evaluations, config.out / "cards"), check=False):
         say(console, line)
     say(console, f"Cards: {config.out / 'cards' / 'README.md'}")

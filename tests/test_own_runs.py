@@ -29,6 +29,12 @@ def grey():
     return network(1), "size=8,mean=0.5,std=0.5"
 
 
+def other():
+    model = network(3)
+    nn.init.ones_(model[0].weight)
+    return model, "size=8,mean=0.5/0.5/0.5,std=0.5/0.5/0.5"
+
+
 def function():
     return (lambda inputs: inputs.mean((2, 3))[:, :2]), "size=8,mean=0.5/0.5/0.5,std=0.5/0.5/0.5"
 """
@@ -150,3 +156,32 @@ def test_a_plan_names_the_same_evaluations_once():
     first = next(k for k, line in enumerate(lines) if line.startswith("vanilla_gradients: 1 evaluation, about "))
     assert lines[first + 1].startswith("grad_cam: 1 evaluation, about ")
     assert lines[first + 2] == "  each with n = 8: sparsity"
+
+
+LEFT = (
+    "1 evaluation in {root} that this run did not measure again rests on {what}: vanilla_gradients. Measure them again as well, or "
+    "give this subject a folder of its own with --name."
+)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (("--model", "networks.py:other"), "another model"),
+        (("--target", 1), "another class explained"),
+        (("--data", "elsewhere/tones"), "other data"),
+    ],
+)
+def test_evaluations_of_something_else_in_the_same_place_are_told(change, what):
+    write_pictures(Path("elsewhere/tones"), seed=1)
+    said = LEFT.format(root=Path("evaluations/mine"), what=what)
+    assert said not in run("--name", "mine")[1]
+    assert said in run("--name", "mine", "--methods", "grad_cam", *change)[1].splitlines()
+    assert "that this run did not measure again" not in run("--name", "mine", *change)[1]
+
+
+@pytest.mark.usefixtures("here")
+def test_fewer_samples_of_the_same_data_are_nothing_else():
+    run("--name", "mine")
+    assert "that this run did not measure again" not in run("--name", "mine", "--methods", "grad_cam", "--n", 4)[1]
