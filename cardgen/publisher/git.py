@@ -184,7 +184,7 @@ class Repository:
 
     def push_ref(self, remote: str, sha: str, ref: str, expected: str | None) -> None:
         """The same for a reference by its full name; an empty `sha` removes it."""
-        quiet = ["--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no"]
+        quiet = ["--porcelain", "--no-follow-tags", "--recurse-submodules=no"]
         lease = f"--force-with-lease={ref}:{expected or ''}"
         url = self.remote_url(remote)  # not by name: git would then move the user's remote-tracking branch
         self._remotely(remote, "push", *quiet, lease, "--", url, f"{sha}:{ref}")

@@ -111,6 +111,7 @@ def test_nothing_of_the_users_is_touched(life, tmp_path, state):
         base = main(life, repository)
         sha = repository.commit(base, FILES, "Cards\n")
         repository.push("origin", sha, BRANCH, None)
+        assert snapshot(clone) == before  # no remote-tracking branch either
         life.human(BRANCH, {"by-hand.txt": "by hand\n"})
         repository.fetch("origin", life.head())
         assert [commit.ours for commit in repository.commits_between(base, life.head())] == [False, True]
