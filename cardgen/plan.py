@@ -132,7 +132,7 @@ class _Maker:
         if "masks" in metric.entry.needs and self.loaded.subject.masks is None:
             return "the data has no ground-truth masks"
         if "weights" in metric.entry.needs and self.loaded.black_box:
-            return "needs the model's weights; the model is a black box that gives only outputs"
+            return "needs the model's weights, and the model is a black box that gives only outputs"
         if "classes" in metric.entry.needs and len(record.classes) == 1:
             return "compares two classes; the model has one"
         return self._fit(metric.entry.key, lambda: self._refused(metric)) or self._fit(

@@ -76,7 +76,7 @@ def test_resnet_50_with_weights_from_a_file(photos):
     card = Path("cards/grad_cam/README.md").read_text(encoding="utf-8")
     line = next(line for line in card.splitlines() if "**[Pointing Game]" in line)
     assert re.search(r"share of maxima on the object.*n = 24 on resnet50-photos", line)
-    assert "accuracy 1.000" in card
+    assert "accuracy 1.00, 95 % interval" in card
     assert Path("cards/grad_cam/example.png").stat().st_size > 1000
     status, said = cardgen(*arguments)
     assert (status, "0 evaluations measured, 12 up to date" in said or "0 evaluations measured" in said) == (0, True)
@@ -190,7 +190,7 @@ def test_a_function_is_a_black_box(networks):
     assert found["occlusion", "pointing_game"][0] in ("pass", "fail", "inconclusive")
     assert found["rise", "model_weight_randomization"] == (
         "skipped",
-        "needs the model's weights; the model is a black box that gives only outputs",
+        "needs the model's weights, and the model is a black box that gives only outputs",
     )
     needing = {
         method for (method, metric), (verdict, _) in found.items() if metric == "pointing_game" and verdict == "skipped"
@@ -199,7 +199,7 @@ def test_a_function_is_a_black_box(networks):
         *("vanilla_gradients", "input_x_gradient", "integrated_gradients", "smoothgrad", "guided_backprop", "grad_cam"),
     }
     assert found["vanilla_gradients", "pointing_game"][1] == (
-        "needs the model's gradients; the model is a black box that gives only outputs"
+        "needs the model's gradients, and the model is a black box that gives only outputs"
     )
 
 

@@ -209,7 +209,7 @@ def require_fit(chosen: Method, model: nn.Module, example: Float[Tensor, "1 c h 
     access = chosen.entry.access
     if access not in ("none", "outputs") and isinstance(model, BlackBox):
         raise CardgenError(
-            f"needs the model's {access}; the model is a black box that gives only outputs; choose a method that needs outputs alone"
+            f"needs the model's {access}, and the model is a black box that gives only outputs; choose a method that needs outputs alone"
         )
     chosen.fits(model, example)
 
