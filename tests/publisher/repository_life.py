@@ -18,11 +18,13 @@ from cardgen.publisher.github import GitHub
 from cardgen.publisher.outcome import Outcome
 from cardgen.publisher.publish import Options, publish
 from cardgen.records import Provenance, Record
+from cardgen.words import MARKS
 
 SUBJECT = "digits-cnn"
 BRANCH = "cardgen/update"
 READS = ["GET /", "GET /pulls"]
 LOG = '#!/bin/sh\nwhile read old new ref; do echo "$old $new $ref" >> pushes; done\n'
+NOTES = "<!-- cardgen:keep notes -->\n<!-- /cardgen:keep -->\n"
 KEPT: dict[str, Any] = {}
 HUMAN = ("Ada", "ada@example.org")
 
@@ -40,6 +42,22 @@ def read_once(monkeypatch: Any) -> None:
     """The shipped literature, which no test here changes, is parsed once and not at every look at the records."""
     for name in ("load_evaluations", "load_literature", "load_names"):
         monkeypatch.setattr(evidence, name, KEPT.setdefault(name, cache(getattr(evidence, name))))
+
+
+def plain_cards(monkeypatch: Any) -> None:
+    """Cards of a few lines, rendered in no time; all that merges, signs, compares and writes them is the real thing."""
+
+    def render(found: evidence.Evidence, templates: Path) -> dict[str, str]:
+        texts = {"README.md": "# Saliency cards\n"}
+        for method, subjects in found.methods.items():
+            lines = [
+                f"{MARKS[each.verdict]} {each.catalogue.title}\n" for each in found.records if each.method == method
+            ]
+            title = next(iter(subjects.values())).catalogue.title
+            texts[f"{method}/README.md"] = f"# {title}\n{NOTES}{''.join(lines)}"
+        return texts
+
+    monkeypatch.setattr("cardgen.build._render", render)
 
 
 def git(folder: Path, *arguments: str, who: tuple[str, str] = HUMAN, date: str = "2026-03-02T09:00:00Z") -> str:

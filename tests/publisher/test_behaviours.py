@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from contract import assert_contract
 from fake_github import FakeGitHub
-from repository_life import BRANCH, READS, Life, at_home, git, measured, read_once
+from repository_life import BRANCH, READS, Life, at_home, git, measured, plain_cards, read_once
 
 from cardgen.errors import CardgenError
 from cardgen.publisher.body import TITLE, read_marker
@@ -28,6 +28,7 @@ UNCHANGED = ("unchanged", [], READS)
 def life(tmp_path, monkeypatch):
     at_home(monkeypatch)
     read_once(monkeypatch)
+    plain_cards(monkeypatch)
     return Life(tmp_path / "life")
 
 
