@@ -107,7 +107,7 @@ def _moved(line: Moved, subject: str, evidence: Evidence) -> str:
 def _stale(method: str, evidence: Evidence) -> str:
     """How many of a method's records are older than the catalogue; empty where none is."""
     mine = [record for record in evidence.records if record.method == method]
-    old = sum(bool(stale(record, evidence.catalogue)) for record in mine)
+    old = sum(bool(stale(record, evidence.catalogue, evidence.subjects[record.subject])) for record in mine)
     return f"{old} of {plural(len(mine), 'evaluation')}" if old else ""
 
 
@@ -129,7 +129,16 @@ def subject_line(subject: SubjectRecord, budget: str = "") -> str:
     parts = [plural(subject.n, "sample")]
     if subject.accuracy is not None:
         parts.append(f"accuracy {estimate(subject.accuracy, subject.accuracy_interval)}")
+    health = "; ".join(filter(None, (_explained(subject), health)))
     return f"{subject.title} ({'; '.join([*parts, *(part for part in (health, budget) if part)])})"
+
+
+def _explained(subject: SubjectRecord) -> str:
+    """The class explained, where it is not the prediction."""
+    if subject.target.isdecimal():
+        named = subject.classes[int(subject.target) : int(subject.target) + 1]
+        return f"class {subject.target}{''.join(f' ({name})' for name in named)} explained throughout"
+    return "the labelled class explained" if subject.target == "label" else ""
 
 
 def _budget(method: str, subject: str, evidence: Evidence) -> str:

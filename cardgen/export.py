@@ -96,7 +96,7 @@ def _entry(record: Record, final: str, why: str, evidence: Evidence) -> dict[str
         "rule": record.rule.name,
         "method_version": record.versions.get("method"),
         "metric_version": record.versions.get("metric"),
-        "stale": stale(record, evidence.catalogue),
+        "stale": stale(record, evidence.catalogue, about),
         "source": asked.source.url,
     }
     own = {**{name: getattr(asked, name) for name in type(asked).model_fields}, **dict(record)}

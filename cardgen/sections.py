@@ -87,7 +87,7 @@ def _measured(method: str, evidence: Evidence, mine: pd.DataFrame) -> dict[str, 
             Statement(
                 finals[metric, subject][0],
                 sentence(by_subject[subject], *finals[metric, subject], evidence),
-                stale(by_subject[subject], evidence.catalogue),
+                stale(by_subject[subject], evidence.catalogue, evidence.subjects[subject]),
             )
             for subject in evidence.methods[method]
             if subject in by_subject

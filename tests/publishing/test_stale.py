@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from publishing_fixtures import catalogue, record, write_method, write_record, write_subject, write_world
+from publishing_fixtures import catalogue, record, subject, write_method, write_record, write_subject, write_world
 
 from cardgen.aggregator import verdicts
 from cardgen.card import Card, history_lines, make_card
@@ -43,11 +43,29 @@ def newer(method: int = 1, metric: int = 1) -> Catalogue:
     ],
 )
 def test_what_is_newer_than_a_record(versions: dict[str, int], now: tuple[int, int], said: str) -> None:
-    assert stale(record("deletion", versions=versions), newer(*now)) == said
+    assert stale(record("deletion", versions=versions), newer(*now), subject()) == said
 
 
 def test_what_the_catalogue_does_not_know_is_not_stale() -> None:
-    assert stale(record("deletion"), Catalogue()) == ""
+    assert stale(record("deletion"), Catalogue(), subject()) == ""
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"weights": "1" * 12, "target": "prediction"}, ""),
+        ({"weights": "2" * 12}, "Measured with other weights of the model than the subject has now."),
+        ({"target": "3"}, "Measured with another choice of the class explained than the subject has now."),
+        (
+            {"weights": "2" * 12, "target": "3"},
+            "Measured with other weights of the model and another choice of the class explained than the subject has now.",
+        ),
+    ],
+)
+def test_what_was_measured_on_another_state_of_the_subject(parts: dict[str, str], said: str) -> None:
+    assert stale(record("deletion", key_parts=parts), newer(), subject()) == said
+    older = stale(record("deletion", key_parts=parts, versions={}), newer(2), subject())
+    assert older == f"Measured with version 1 of the method, which is at 2. {said}".strip()
 
 
 def card(root: Path, known: Catalogue) -> tuple[Card, str]:
@@ -61,7 +79,7 @@ def test_a_card_marks_stale_evidence_where_it_stands_and_at_its_head(tmp_path: P
     made, text = card(root, newer(metric=2))
     assert made.stale == "2 of 10 evaluations"
     assert (
-        "\n**Stale:** 2 of 10 evaluations rest on an older version of the method or the metric; to be measured again.\n"
+        "\n**Stale:** 2 of 10 evaluations rest on an older version of the method, the metric or the subject; to be measured again.\n"
     ) in text
     marked = [line for line in text.splitlines() if "Measured with version 1 of the metric, which is at 2." in line]
     assert [line[:3] for line in marked] == ["- 🟢", "- 🟨"]
