@@ -129,8 +129,8 @@ def subject_line(subject: SubjectRecord, budget: str = "") -> str:
     parts = [plural(subject.n, "sample")]
     if subject.accuracy is not None:
         parts.append(f"accuracy {estimate(subject.accuracy, subject.accuracy_interval)}")
-    health = "; ".join(filter(None, (_explained(subject), health)))
-    return f"{subject.title} ({'; '.join([*parts, *(part for part in (health, budget) if part)])})"
+    parts += filter(None, (_explained(subject), health, budget))
+    return f"{subject.title} ({'; '.join(parts)})"
 
 
 def _explained(subject: SubjectRecord) -> str:

@@ -56,4 +56,4 @@ def _what(missing: list[str], known: int) -> str:
 def _skipped(records: list[Record]) -> Iterator[str]:
     skipped = sorted((r.reason, r.metric) for r in records if r.verdict == "skipped")
     for reason, group in groupby(skipped, key=lambda pair: pair[0]):
-        yield f"    skipped, since {reason}: {listing([metric for _, metric in group])}"
+        yield f"    skipped: {reason}: {listing([metric for _, metric in group])}"

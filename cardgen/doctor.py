@@ -16,7 +16,7 @@ from cardgen.plan import unfit
 from cardgen.probe import cache_folder
 from cardgen.subjects.embedded import DATA
 from cardgen.subjects.loading import Loaded, choose_device, load_subject
-from cardgen.words import listing
+from cardgen.words import listing, plural
 
 NEEDED = ("torch", "torchvision", "captum", "numpy")
 EXTRAS = {"timm": "timm", "transformers": "hf", "datasets": "hf", "onnxruntime": "onnx"}
@@ -76,7 +76,7 @@ def _device(name: str) -> Finding:
             True, f"{torch.cuda.get_device_name(device)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
         )
     without = "" if torch.cuda.is_available() else "; no CUDA device is seen"
-    return Finding(True, f"{platform.machine()} {device.type}, {torch.get_num_threads()} threads{without}")
+    return Finding(True, f"{platform.machine()} {device.type}, {plural(torch.get_num_threads(), 'thread')}{without}")
 
 
 def _subject(loaded: Loaded) -> Iterator[Finding]:

@@ -38,7 +38,9 @@ def sentence(record: Record, final: str, why: str, evidence: Evidence) -> str:
     unbeaten = priors_not_beaten(record)
     if unbeaten:
         words = [control_words(key, evidence) for key in unbeaten]
-        text += f", {'yet' if record.verdict == 'pass' else 'and'} the method does no better than {' or '.join(words)}"
+        text += (
+            f", {'yet' if record.verdict == 'pass' else 'and'} the method does no better than {listing(words, 'or')}"
+        )
     text += f" ({'; '.join(_numbers(record, evidence))})."
     if record.verdict == "inconclusive" and record.advice:
         text += f" To decide: {_bare(record.advice)}."

@@ -88,10 +88,10 @@ def plural(count: float | int, one: str, many: str = "") -> str:
     return f"{said} {one if count == 1 else many or one + 's'}"
 
 
-def listing(items: Iterable[str]) -> str:
+def listing(items: Iterable[str], word: str = "and") -> str:
     """a, b and c."""
     *head, last = list(items)
-    return f"{', '.join(head)} and {last}" if head else last
+    return f"{', '.join(head)} {word} {last}" if head else last
 
 
 def tally(counts: Mapping[str, int]) -> str:

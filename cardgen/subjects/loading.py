@@ -199,7 +199,7 @@ def contents(
 
 
 def _explained(target: str, classes: Sequence[str]) -> str:
-    if target.isdigit():
+    if target.isdecimal():
         named = f" ({classes[int(target)]})" if int(target) < len(classes) else ""
         return f"class {target}{named}"
     return {"predicted": "the class that it predicts", "label": "the labelled class"}.get(target, target)
@@ -257,7 +257,7 @@ def chosen_targets(
         return predicted
     if target == "label" and labels is not None:
         return labels
-    if target.isdigit() and int(target) < classes:
+    if target.isdecimal() and int(target) < classes:
         return torch.full_like(predicted, int(target))
     raise CardgenError(
         f"target {target!r} cannot be explained; expected predicted, label (where the data has labels), or a class from 0 to {classes - 1}"

@@ -203,6 +203,18 @@ def test_published_verdicts_name_their_setting(card: Card) -> None:
             {"health": "chance", "accuracy": 0.1, "accuracy_interval": None},
             "Subject digits-cnn (200 samples; accuracy 0.1; at chance level, so nothing is judged; budget quick)",
         ),
+        (
+            {"target": "label", "accuracy": None, "accuracy_interval": None},
+            "Subject digits-cnn (200 samples; the labelled class explained; budget quick)",
+        ),
+        (
+            {"target": "1", "accuracy": None, "accuracy_interval": None, "classes": ("cat", "dog")},
+            "Subject digits-cnn (200 samples; class 1 (dog) explained throughout; budget quick)",
+        ),
+        (
+            {"target": "7", "accuracy": None, "accuracy_interval": None, "n": 1234},
+            "Subject digits-cnn (1,234 samples; class 7 explained throughout; budget quick)",
+        ),
     ],
 )
 def test_a_subject_with_its_health(changes: dict[str, Any], text: str) -> None:

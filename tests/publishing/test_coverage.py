@@ -30,7 +30,7 @@ def test_what_is_untested_failed_and_skipped(tmp_path: Path) -> None:
     assert lines[0] == "digits-cnn:"
     place = lines.index(next(line for line in lines if line.startswith("  grad_cam: ")))
     assert lines[place] == "  grad_cam: untested: " + " and ".join([", ".join([third, *rest][:-1]), [third, *rest][-1]])
-    assert lines[place + 1] == f"    skipped, since the data has no ground-truth masks: {second}"
+    assert lines[place + 1] == f"    skipped: the data has no ground-truth masks: {second}"
     others = [line for line in lines if line.endswith(": nothing tested")]
     assert len(others) == len(methods) - 1
     cells = len(metrics) * len(methods)
