@@ -137,6 +137,8 @@ def _noise(table: pd.DataFrame) -> str:
         f"{plural(table['method'].nunique(), 'noise control')} over {plural(table['metric'].nunique(), 'evaluation')}"
     )
     passed = table[table["final"] == "pass"]
+    if not table["final"].isin(["pass", "fail"]).any():
+        return f"of {count}, none was decided, so they show nothing yet."
     if passed.empty:
         return f"none of {count} passed anything, as it must be."
     culprits = sorted({f"{row.method} passes {row.title}" for row in passed.itertuples()})

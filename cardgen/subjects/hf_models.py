@@ -1,6 +1,7 @@
 """Image classifiers of transformers by name or folder: `hf:NAME`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,9 +56,10 @@ def hf_model(request: Request) -> LoadedModel:
 def _pretrained(transformers: Any, name: str) -> nn.Module:
     """The model, if all of it was trained: transformers fills a head that the weights do not have with random numbers."""
     auto = transformers.AutoModelForImageClassification
-    module, report = _fetched(
-        name, lambda: auto.from_pretrained(name, trust_remote_code=False, output_loading_info=True)
-    )
+    with _quiet(transformers.utils.logging, Path(name).is_dir()):
+        module, report = _fetched(
+            name, lambda: auto.from_pretrained(name, trust_remote_code=False, output_loading_info=True)
+        )
     if report["missing_keys"]:
         raise CardgenError(
             f"the weights of hf:{name} lack {', '.join(sorted(report['missing_keys'])[:4])}; expected a classifier that was trained; "
@@ -65,6 +67,19 @@ def _pretrained(transformers: Any, name: str) -> nn.Module:
         )
     found: nn.Module = module
     return found
+
+
+@contextmanager
+def _quiet(logging: Any, local: bool) -> Iterator[None]:
+    """No bar while weights are read from a folder; downloads, which take long, keep theirs."""
+    shown = logging.is_progress_bar_enabled()
+    if local:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _fetched(name: str, fetch: Callable[[], T]) -> T:

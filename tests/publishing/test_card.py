@@ -257,6 +257,13 @@ def test_a_noise_control_that_passes_is_called_out(evidence: Evidence) -> None:
     )
 
 
+def test_noise_that_is_never_decided_is_no_good_sign(evidence: Evidence) -> None:
+    few = [record("deletion", key, verdict="inconclusive", p=0.5) for key in ("noise", "noise_7")]
+    open_ = Evidence(**{**vars(evidence), "control_records": tuple(few)})
+    said = "of 2 noise controls over 1 evaluation, none was decided, so they show nothing yet."
+    assert controls_line("digits-cnn", open_) == f"digits-cnn: {said}"
+
+
 def test_a_control_that_nobody_knows_is_not_taken_for_noise(evidence: Evidence) -> None:
     unknown = Evidence(**{**vars(evidence), "controls": {}})
     assert controls_line("digits-cnn", unknown) == (

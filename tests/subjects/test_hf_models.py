@@ -53,6 +53,14 @@ def test_a_local_folder(folder: Path) -> None:
         assert torch.equal(model.module(x).logits, theirs(x).logits)
 
 
+def test_reading_a_folder_shows_no_bar_and_leaves_the_setting_alone(folder: Path, capfd: pytest.CaptureFixture) -> None:
+    transformers.utils.logging.enable_progress_bar()
+    capfd.readouterr()
+    load(folder)
+    assert capfd.readouterr() == ("", "")
+    assert transformers.utils.logging.is_progress_bar_enabled()
+
+
 def test_half_precision_is_raised_to_float32(folder: Path) -> None:
     transformers.ViTForImageClassification.from_pretrained(folder).half().save_pretrained(folder)
     module = load(folder).module
