@@ -138,9 +138,7 @@ def test_a_missing_template_names_the_folder(tmp_path: Path) -> None:
     overview = make_overview(evidence, verdicts(evidence.records))
     with pytest.raises(CardgenError) as caught:
         render_overview(overview, tmp_path)
-    assert (
-        str(caught.value) == f"{tmp_path}: no template overview.md.j2; expected it beside the others; add it"
-    )
+    assert str(caught.value) == f"{tmp_path}: no template overview.md.j2; expected it beside the others; add it"
 
 
 @pytest.fixture
