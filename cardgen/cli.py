@@ -69,7 +69,9 @@ SUBJECT: tuple[Callable[[F], F], ...] = (
     click.option(
         "--num-classes", type=int, help="Outputs of the model, where its weights have another number than is usual."
     ),
-    click.option("--preprocess", help="imagenet, or settings such as resize=256,crop=224,mean=0.5,std=0.5."),
+    click.option(
+        "--preprocess", help="imagenet, or settings such as resize=256,crop=224,mean=0.5/0.5/0.5,std=0.5/0.5/0.5."
+    ),
     click.option(
         "--data",
         help="The data to explain it on: a folder of images, a CSV of path,label,mask, hf:NAME, or digits-on-scenes (default).",
