@@ -2,4 +2,9 @@
 
 
 class CardgenError(Exception):
-    """Something that the caller can mend; the message says what was expected, what came, and what to do."""
+    """Something that the caller can mend; the message says what came, what was expected, and what to do, with `;` between."""
+
+    @property
+    def what(self) -> str:
+        """What came: the message up to the first `;`."""
+        return str(self).partition(";")[0]

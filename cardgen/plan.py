@@ -135,11 +135,11 @@ class _Maker:
             return "needs the model's weights, and the model is a black box that gives only outputs"
         if "classes" in metric.entry.needs and len(record.classes) == 1:
             return "compares two classes; the model has one"
-        return self._fit(metric.entry.key, lambda: self._refused(metric)) or self._fit(
-            method.entry.key, lambda: unfit(method, self.loaded)
+        return self._once(f"metric {metric.entry.key}", lambda: self._refused(metric)) or self._once(
+            f"method {method.entry.key}", lambda: unfit(method, self.loaded)
         )
 
-    def _fit(self, key: str, reason: Callable[[], str]) -> str:
+    def _once(self, key: str, reason: Callable[[], str]) -> str:
         if key not in self._unfit:
             self._unfit[key] = reason()
         return self._unfit[key]
@@ -163,7 +163,7 @@ def _refused(check: Callable[[], object], subject: Subject) -> str:
         with prepared(subject.model):
             check()
     except CardgenError as error:
-        return str(error).partition(";")[0]
+        return error.what
     except Exception:
         return ""
     return ""

@@ -123,8 +123,8 @@ class _Read:
 
 
 def _read(listing: Listing, order: Sequence[int], wanted: int, preprocess: Preprocess) -> _Read:
-    images = _room((wanted, preprocess.channels, *preprocess.crop), np.dtype(np.uint8))
-    masks = _room((wanted, *preprocess.crop), np.dtype(np.bool_)) if listing.mask else None
+    images = room((wanted, preprocess.channels, *preprocess.crop), np.dtype(np.uint8))
+    masks = room((wanted, *preprocess.crop), np.dtype(np.bool_)) if listing.mask else None
     taken: list[int] = []
     masked: list[int] = []
     failures: dict[str, str] = {}
@@ -134,7 +134,7 @@ def _read(listing: Listing, order: Sequence[int], wanted: int, preprocess: Prepr
         try:
             image, mask = _sample(listing, i, preprocess)
         except CardgenError as error:
-            failures[listing.ids[i]] = str(error).partition(";")[0]
+            failures[listing.ids[i]] = error.what
             _check(failures, min(wanted + len(failures), len(order)))
             continue
         row = len(taken)
@@ -161,7 +161,7 @@ def _sample(
     return preprocess.image(picture), mask
 
 
-def _room(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Shaped[np.ndarray, "..."]:
+def room(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Shaped[np.ndarray, "..."]:
     """An array of zeros, in memory or, if it is large, in a temporary file that is gone when the array is."""
     size = int(np.prod(shape)) * dtype.itemsize
     if size <= IN_MEMORY:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from PIL import Image
 
 from cardgen.subjects import digits_on_scenes as digits
 from cardgen.subjects.data import Data
@@ -39,8 +40,6 @@ def embedded_data(preprocess: Preprocess, classes: tuple[str, ...], outputs: int
     if preprocess.crop == scenes.images.shape[2:] and preprocess.channels == 3:
         images = scenes.images
     else:
-        from PIL import Image
-
         images = np.stack([preprocess.image(Image.fromarray(image.transpose(1, 2, 0))) for image in scenes.images])
         masks = None if masks is None else np.stack([preprocess.mask(Image.fromarray(mask)) for mask in masks])
     return Data(images, labels, masks, scenes.ids, DATA, classes, ())

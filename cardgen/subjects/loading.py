@@ -1,9 +1,8 @@
 """From a configuration to a subject: model, data, targets, health."""
 
 import hashlib
-import tempfile
+import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -27,13 +26,11 @@ from cardgen.registry import unknown
 from cardgen.space import Space
 from cardgen.study import Subject, weights_digest
 from cardgen.subjects.black_box import BlackBox
-from cardgen.subjects.data import Data, load_data
+from cardgen.subjects.data import Data, load_data, room
 from cardgen.subjects.embedded import DATA, DESCRIPTION, MODELS, embedded_data, embedded_model
 from cardgen.subjects.models import LoadedModel, check_fit, load_model
 from cardgen.subjects.preprocess import Preprocess
 
-IN_MEMORY = 2**31
-"""Inputs of more bytes lie in a file that is mapped into memory."""
 AT_ONCE = 64
 
 
@@ -98,10 +95,8 @@ def load_subject(config: RunConfig) -> Loaded:
         predicted = subject.probabilities(len(subject)).argmax(1)
     labels = None if data.labels is None else torch.from_numpy(data.labels.astype(np.int64)).to(device)
     targets = chosen_targets(config.target, predicted, labels, outputs)
-    weights, samples = (
-        weights_digest(model.module),
-        contents(data.ids, subject.space, (data.images, data.masks, data.labels)),
-    )
+    weights = weights_digest(model.module)
+    samples = contents(data.ids, subject.space, (data.images, data.masks, data.labels))
     record = SubjectRecord(
         slug=config.name or f"{model.name}-{data.name}",
         title=f"{model.name} on {data.name}",
@@ -179,14 +174,10 @@ def _inputs(
 
 
 def _empty(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    size = int(np.prod(shape))
-    if device.type != "cpu" or size * dtype.itemsize <= IN_MEMORY:
+    if device.type != "cpu":
         return torch.empty(shape, device=device, dtype=dtype)
-    with tempfile.NamedTemporaryFile(prefix="cardgen-", delete=False) as file:
-        found = torch.from_file(file.name, shared=True, size=size, dtype=dtype).view(shape)
-    with suppress(OSError):  # where an open file cannot be removed, it stays until the system clears temporary files
-        Path(file.name).unlink()
-    return found
+    # as bytes, since numpy has no bfloat16
+    return torch.from_numpy(room((math.prod(shape) * dtype.itemsize,), np.dtype(np.uint8))).view(dtype).view(shape)
 
 
 def contents(

@@ -144,7 +144,6 @@ def test_controls_stay(tiny, method):
     assert measure(KEY, *tiny.call, method=method).values.tolist() == [0.0] * 7
 
 
-@pytest.mark.skipif("guided_backprop" not in METHODS, reason="not built yet")
 def test_guided_backprop_refuses_a_rectifier_in_other_words(tiny):
     scores = measure(KEY, *tiny.call, method="guided_backprop")
     assert scores.values.tolist() == [1.0] * 7

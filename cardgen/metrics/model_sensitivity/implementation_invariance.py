@@ -10,11 +10,11 @@ from cardgen.equivalents import REWRITES
 from cardgen.errors import CardgenError
 from cardgen.forward import logits
 from cardgen.metrics import metric
-from cardgen.recipes import ORIGINAL, Network, Recipe
+from cardgen.recipes import Network
 from cardgen.records import Source
 from cardgen.scores import Scores
 from cardgen.similarity import is_flat, relative_difference
-from cardgen.study import Study, Subject
+from cardgen.study import Study
 from cardgen.words import number
 
 TOLERANCE = 1e-4
@@ -33,7 +33,7 @@ def require_rewrite(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> None
             try:
                 moved = (logits(rewrite(model, example), example) - clean).abs().amax()
             except CardgenError as error:
-                reasons.append(_first_words(error))
+                reasons.append(error.what)
                 continue
             if moved <= TOLERANCE * clean.abs().amax():
                 return
@@ -111,34 +111,17 @@ def _words(name: str, told: str | float) -> str:
 
 
 def _outcome(study: Study, recipe: Network) -> _Outcome:
-    clean = _logits(study.subject, study.n, ORIGINAL)
+    clean = study.subject.logits(study.n)
     try:
-        moved = (_logits(study.subject, study.n, recipe) - clean).abs().amax()
+        moved = (study.subject.logits(study.n, recipe) - clean).abs().amax()
     except CardgenError as error:
-        return _Outcome(None, f"not used: {_first_words(error)}")
+        return _Outcome(None, f"not used: {error.what}")
     if not moved <= TOLERANCE * clean.abs().amax():
         return _Outcome(None, f"not used: logits differ by {float(moved):.2g}")
     try:
         return _Outcome(_errors(study, recipe))
     except CardgenError as error:
-        return _Outcome(
-            torch.ones(study.n, dtype=torch.float64, device=clean.device), f"refused: {_first_words(error)}"
-        )
-
-
-def _first_words(error: CardgenError) -> str:
-    return str(error).partition(";")[0]
-
-
-def _logits(subject: Subject, n: int, recipe: Recipe) -> Float[Tensor, "n k"]:
-    """Logits of all classes under a recipe."""
-
-    @torch.no_grad()
-    def compute(part: slice) -> Tensor:
-        with subject.changed(recipe) as model:
-            return torch.cat([logits(model, chunk) for chunk in torch.split(subject.inputs[part], subject.batch)])
-
-    return subject.per_sample(("logits", recipe), n, compute)
+        return _Outcome(torch.ones(study.n, dtype=torch.float64, device=clean.device), f"refused: {error.what}")
 
 
 def _errors(study: Study, recipe: Network) -> Float[Tensor, " n"]:
