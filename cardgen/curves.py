@@ -1,11 +1,11 @@
-"""Curves of the class's probability as pixels go or come in the order of their saliency."""
+"""Curves of the class's score as pixels go or come in the order of their saliency."""
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from cardgen.errors import CardgenError
-from cardgen.forward import variant_probabilities
+from cardgen.forward import variant_scores, with_classes
 from cardgen.records import Curve
 from cardgen.study import Study
 
@@ -23,6 +23,16 @@ def curve(study: Study, steps: int, background: str, *, insert: bool) -> Float[T
     `insert` false: the image, with pixels replaced by the background; true: the background, with the image's pixels put back. The two ends
     are the clean image and the bare background, forwarded once for all maps.
     """
+    return _scores(study, steps, background, insert)[..., 1]
+
+
+def logit_curve(study: Study, steps: int, background: str, *, insert: bool) -> Float[Tensor, "n {steps}+1"]:
+    """The same of s_c, the logit, from the same forward passes."""
+    return _scores(study, steps, background, insert)[..., 0]
+
+
+def _scores(study: Study, steps: int, background: str, insert: bool) -> Float[Tensor, "n {steps}+1 2"]:
+    """s_c and f_c along the curve."""
     subject = study.subject
     pixels = subject.inputs.shape[2] * subject.inputs.shape[3]
     most = min(pixels, torch.iinfo(torch.int16).max)
@@ -48,11 +58,17 @@ def curve(study: Study, steps: int, background: str, *, insert: bool) -> Float[T
             # lerp by 0 or 1 is exact, and on CPUs twice as fast as where
             torch.lerp(old[i], new[i], torch.le(of_pixel[i], ks[first:last], out=shown[: last - first]), out=out)
 
-        inner = variant_probabilities(subject.model, inputs, targets, steps - 1, write, subject.batch)
-        ends = [subject.clean(part.stop)[part, None], subject.removed(background, part.stop)[part, None]]
+        inner = variant_scores(subject.model, inputs, targets, steps - 1, write, subject.batch)
+        scores = [subject.logits(part.stop)[part], subject.bare(background, part.stop)[part]]
+        ends = [_of_target(with_classes(found, targets), targets) for found in scores]
         return torch.cat([ends[insert], inner, ends[not insert]], dim=1)
 
-    return study.memo(("curve", steps, background, insert), compute)
+    return study.memo(("curve", steps, subject.same_colour(background), insert), compute)
+
+
+def _of_target(logits: Float[Tensor, "m k"], targets: Int[Tensor, " m"]) -> Float[Tensor, "m 1 2"]:
+    both = torch.stack([logits, logits.softmax(1)], dim=2)
+    return both[torch.arange(len(targets), device=both.device), targets][:, None]
 
 
 def area(values: Float[Tensor, "n k"], pixels: int) -> Float[Tensor, " n"]:

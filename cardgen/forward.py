@@ -157,7 +157,7 @@ def variant_probabilities(
     batch: int,
 ) -> Float[Tensor, "n count"]:
     """f_c of `count` variants of each sample, in full batches."""
-    return _variants(model, inputs, targets, count, write, batch, lambda scores: scores.softmax(1))
+    return variant_scores(model, inputs, targets, count, write, batch)[..., 1]
 
 
 def variant_logits(
@@ -169,27 +169,26 @@ def variant_logits(
     batch: int,
 ) -> Float[Tensor, "n count"]:
     """s_c of `count` variants of each sample, in full batches."""
-    return _variants(model, inputs, targets, count, write, batch, lambda scores: scores)
+    return variant_scores(model, inputs, targets, count, write, batch)[..., 0]
 
 
 @torch.no_grad()
-def _variants(
+def variant_scores(
     model: nn.Module,
     inputs: Float[Tensor, "n c h w"],
     targets: Int[Tensor, " n"],
     count: int,
     write: Write,
     batch: int,
-    finish: Callable[[Tensor], Tensor],
-) -> Float[Tensor, "n count"]:
-    """The target's score of each variant, after `finish`, in batches that run on from one sample to the next, so all but the last are full.
+) -> Float[Tensor, "n count 2"]:
+    """s_c and f_c of `count` variants of each sample, in batches that run on from one sample to the next, so all but the last are full.
 
-    The variants are written straight into one buffer and only the target's score is kept, on the device: after the first
+    The variants are written straight into one buffer and only the target's scores are kept, on the device: after the first
     batch nothing waits for the host.
     """
     total = inputs.shape[0] * count
     buffer = torch.empty(min(batch, max(total, 1)), *inputs.shape[1:], dtype=inputs.dtype, device=inputs.device)
-    result = torch.empty(total, device=inputs.device)
+    result = torch.empty(total, 2, device=inputs.device)
     of_job = targets.repeat_interleave(count)
     for start in range(0, total, batch):
         stop = min(start + batch, total)
@@ -200,6 +199,7 @@ def _variants(
             write(i, first, last, buffer[job - start : job - start + last - first])
             job += last - first
         scores = logits(model, buffer[: stop - start])
-        scores = finish(scores if start else with_classes(scores, targets))
-        result[start:stop] = scores.gather(1, of_job[start:stop, None])[:, 0]
-    return result.view(inputs.shape[0], count)
+        scores = scores if start else with_classes(scores, targets)
+        both = torch.stack([scores, scores.softmax(1)], dim=2)
+        result[start:stop] = both[torch.arange(stop - start, device=both.device), of_job[start:stop]]
+    return result.view(inputs.shape[0], count, 2)

@@ -12,6 +12,9 @@ from cardgen.errors import CardgenError
 
 BLUR_SIGMA = 5.0
 BLUR_KERNEL = 11
+COLOURS = ("mean", "zero", "black", "white", "grey")
+PICTURES = ("blur", "random")
+"""Substrates that differ from sample to sample: the image under a Gaussian, and uniform random values in each channel's range."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,10 @@ class Space:
     def range(self, like: Float[Tensor, "n c h w"]) -> Float[Tensor, "c 1 1"]:
         """high − low a channel."""
         return self.colour("white", like) - self.colour("black", like)
+
+    def between(self, share: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Values at a share of the way from low to high, channel by channel."""
+        return self.colour("black", share) + share * self.range(share)
 
     def check(self, inputs: Float[Tensor, "n c h w"]) -> None:
         """Refuse inputs that leave the space: substrates would then be wrong without a sign of it."""

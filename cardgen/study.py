@@ -22,7 +22,7 @@ from cardgen.methods import Context, Method, attributions, reduced, require_fit
 from cardgen.recipes import ORIGINAL, Inputs, Network, Original, Recipe, Reseed, Targets, Weights
 from cardgen.records import Value
 from cardgen.similarity import is_flat
-from cardgen.space import UNNORMALISED, Space, substrate
+from cardgen.space import COLOURS, PICTURES, UNNORMALISED, Space, substrate
 
 
 class Segment(NamedTuple):
@@ -105,16 +105,31 @@ class Subject:
         return with_classes(self.probabilities(n), targets).gather(1, targets[:, None])[:, 0]
 
     def substrate(self, name: str, n: int) -> Float[Tensor, "n c h w"]:
-        """What stands for removed pixels; a colour takes no memory."""
-        if name != "blur":
+        """What stands for removed pixels; a colour takes no memory, `random` is drawn from each sample's own generator."""
+        if name not in PICTURES:
             return substrate(name, self.inputs[:n], self.space)
-        return self.per_sample(("substrate", name), n, lambda part: substrate(name, self.inputs[part], self.space))
+
+        def compute(part: slice) -> Tensor:
+            inputs = self.inputs[part]
+            if name == "blur":
+                return substrate(name, inputs, self.space)
+            share = draws.uniform(self.ids[part], tuple(inputs.shape[1:]), self.seed, "substrate", name)
+            return self.space.between(share.to(inputs.device, inputs.dtype))
+
+        return self.per_sample(("substrate", name), n, compute)
+
+    def same_colour(self, name: str) -> str:
+        """The first name of the same colour in this space, so that whatever is computed of one serves them all."""
+        if name in PICTURES:
+            return name
+        wanted = self.space.colour(name, self.inputs)
+        return next(other for other in COLOURS if torch.equal(self.space.colour(other, self.inputs), wanted))
 
     def bare(self, name: str, n: int) -> Float[Tensor, "n k"]:
         """Logits of the bare substrate; one forward pass serves all samples where it is a colour."""
-        if name != "blur":
+        if name not in PICTURES:
             one = substrate(name, self.inputs[:1], self.space)
-            row: Tensor = self.memo.get(("bare", name), lambda: all_logits(self.model, one, 1))
+            row: Tensor = self.memo.get(("bare", self.same_colour(name)), lambda: all_logits(self.model, one, 1))
             return row.expand(n, -1)
 
         def compute(part: slice) -> Tensor:

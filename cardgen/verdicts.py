@@ -15,6 +15,7 @@ from cardgen import intervals
 from cardgen.axioms import axiom
 from cardgen.decisions import Control, Controls, Decision, Rule, about, enough, few
 from cardgen.errors import CardgenError
+from cardgen.matched import MATCHED
 from cardgen.methods import METHODS
 from cardgen.records import Comparison, MetricEntry, Value, VerdictName
 from cardgen.scores import Scores
@@ -22,9 +23,6 @@ from cardgen.thresholds import Thresholds
 from cardgen.unchanged import unchanged
 
 __all__ = ["RULES", "Control", "Controls", "Decision", "Rule"]
-
-MATCHED = "matched/"
-"""Begins the names of the parts of scores that hold those of value-matched noise, [draws, n]; the control's key follows."""
 
 
 def descriptive(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:

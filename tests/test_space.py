@@ -7,6 +7,7 @@ from scipy.ndimage import convolve1d
 
 from cardgen.errors import CardgenError
 from cardgen.space import BLUR_KERNEL, BLUR_SIGMA, Space, gaussian_blur, substrate
+from cardgen.study import Subject
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LIKE = torch.zeros(2, 3, 12, 12)
@@ -80,3 +81,47 @@ def test_an_image_too_small_to_mirror_is_refused():
 def test_colours_follow_device_and_dtype():
     assert substrate("mean", LIKE.double(), Space()).dtype == torch.float64
     assert substrate("mean", LIKE, Space()).shape == LIKE.shape
+
+
+class TestOfASubject:
+    SPACE = Space((-1.0, 0.0, -2.0), (3.0, 1.0, 2.0), (0.0, 0.0, 0.0))
+
+    def subject(self, rows=(0, 1, 2), **options):
+        from small_models import tiny_subject
+
+        small = tiny_subject(3).take(list(rows))
+        ids = tuple("abc"[i] for i in rows)
+        return Subject(small.model, small.inputs, small.targets, ids, **({"space": self.SPACE} | options))
+
+    def test_random_fills_the_range_of_each_channel(self):
+        found = self.subject().substrate("random", 3)
+        assert found.shape == (3, 3, 12, 10)
+        for channel, (low, high) in enumerate(zip(self.SPACE.low, self.SPACE.high, strict=True)):
+            values = found[:, channel]
+            assert low <= float(values.min()) < low + 0.05 * (high - low)
+            assert high - 0.05 * (high - low) < float(values.max()) < high
+            assert float(values.mean()) == pytest.approx((low + high) / 2, abs=0.06 * (high - low))
+
+    def test_random_is_the_sample_s_own(self):
+        whole = self.subject().substrate("random", 3)
+        assert torch.equal(self.subject((2,)).substrate("random", 1)[0], whole[2])
+        assert not torch.equal(whole[0], whole[1])
+        assert not torch.equal(self.subject(seed=1).substrate("random", 3)[0], whole[0])
+
+    def test_names_of_one_colour_share_their_work(self):
+        one, other = self.subject(), self.subject(space=Space())
+        assert [one.same_colour(name) for name in ("mean", "zero", "black", "grey")] == [
+            "mean",
+            "mean",
+            "black",
+            "grey",
+        ]
+        assert [other.same_colour(name) for name in ("mean", "zero", "black", "grey")] == [
+            "mean",
+            "zero",
+            "zero",
+            "mean",
+        ]
+        assert [one.same_colour(name) for name in ("blur", "random")] == ["blur", "random"]
+        with pytest.raises(CardgenError, match="no substrate is called 'pink'"):
+            one.same_colour("pink")

@@ -262,15 +262,14 @@ def test_a_score_that_does_not_answer_has_no_infidelity(tiny):
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"perturbations": 3}, "3 perturbations and 5 draws of noise"),
-        ({"noise_draws": 0}, "1000 perturbations and 0 draws"),
+        ({"perturbations": 3}, "3 perturbations; expected at least 4; raise the parameter perturbations"),
+        ({"noise_draws": 0}, "0 draws of noise; expected at least 1; raise the parameter noise_draws"),
     ],
 )
 def test_too_few_draws_are_refused(tiny, parameters, said):
     with pytest.raises(CardgenError) as caught:
         measure("infidelity", *tiny.call, method="noise", **parameters)
-    assert str(caught.value).startswith(f"infidelity with {said}")
-    assert str(caught.value).endswith("; expected at least 4 and 1; raise the parameters perturbations and noise_draws")
+    assert str(caught.value) == f"infidelity with {said}"
 
 
 def test_own_maps_do_not_do(tiny):

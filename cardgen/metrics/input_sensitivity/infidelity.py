@@ -6,13 +6,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cardgen import matched
 from cardgen.errors import CardgenError
-from cardgen.methods import METHODS
 from cardgen.metrics import metric
 from cardgen.perturbations import drops, gaussian, removed, squares
 from cardgen.records import Source
 from cardgen.scores import Scores
-from cardgen.study import Study, Subject, descending
+from cardgen.study import Study
 
 KINDS = ("square", "gaussian")
 LARGEST = 10 / 28
@@ -64,10 +64,10 @@ def infidelity(study: Study, *, perturbations: int = 1000, noise_draws: int = 5,
         noise_draws: draws of each member of the noise family.
         substrate: what stands where squares are removed.
     """
-    if perturbations < 4 or noise_draws < 1:
+    matched.require_draws("infidelity", noise_draws)
+    if perturbations < 4:
         raise CardgenError(
-            f"infidelity with {perturbations} perturbations and {noise_draws} draws of noise; expected at least 4 and 1; "
-            f"raise the parameters perturbations and noise_draws"
+            f"infidelity with {perturbations} perturbations; expected at least 4; raise the parameter perturbations"
         )
     table = study.memo(
         ("infidelity", perturbations, noise_draws, substrate),
@@ -76,22 +76,17 @@ def infidelity(study: Study, *, perturbations: int = 1000, noise_draws: int = 5,
     valid = _answers(study, perturbations, substrate)
     scores = table[:, :, :, 0].mean(1).where(valid[:, None], 0.0)
     means = table[valid][:, :, 0].mean(0)
-    matched = scores[:, 1:].T.reshape(-1, noise_draws, study.n)
     return Scores(
         scores[:, 0].cpu().numpy(),
         valid.cpu().numpy(),
         study.flat(),
-        parts={f"matched/{key}": found.cpu().numpy() for key, found in zip(_family(), matched, strict=True)},
+        parts=matched.parts(scores[:, 1:], noise_draws),
         reported={
             f"{name}{kind}": float(means[k, j]) if valid.any() else None
             for k, kind in enumerate(KINDS)
             for j, name in enumerate(("", "fitted_", "plain_"))
         },
     )
-
-
-def _family() -> list[str]:
-    return [key for key in METHODS if METHODS[key].entry.control == "noise"]
 
 
 def _drops(study: Study, n: int, kind: str, perturbations: int, substrate: str) -> Float[Tensor, "n draws"]:
@@ -120,13 +115,13 @@ def _rows(
 ) -> Iterator[Float[Tensor, "kinds maps 3"]]:
     """For each sample and kind, of the method's own Φ and then of value-matched noise: score, fitted, plain."""
     subject, whole = study.subject, study.upto(part.stop)
-    vectors, order, ties = _per_unit(whole, part), whole.order()[part], subject.ties(part.stop)[part]
+    vectors, order = _per_unit(whole, part), whole.order()[part]
     places = squares(subject, part.stop, perturbations, LARGEST)
     bare = subject.substrate(substrate, part.stop)
     answers = [_drops(study, part.stop, kind, perturbations, substrate)[part].double() for kind in KINDS]
     for j, i in enumerate(range(*part.indices(part.stop))):
         scale = vectors[j].abs().amax().double().clamp_min(1e-300)
-        maps = _matched(vectors[j].double() / scale, order[j], _lent(subject, i, ties[j], noise_draws))
+        maps = matched.in_orders(vectors[j].double() / scale, order[j], matched.orders(subject, i, noise_draws))
         predicted = (
             _on_squares(subject.inputs[i].double() - bare[i].double(), maps, places[i]),
             _on_noise(study, i, maps, perturbations),
@@ -144,25 +139,6 @@ def _per_unit(study: Study, part: slice) -> Float[Tensor, "m _ h w"]:
     away = (subject.inputs[part] - baseline).float()
     apart = away.abs() > 1e-6 * subject.space.range(away)
     return torch.where(apart, found / torch.where(apart, away, 1.0), 0.0)
-
-
-def _lent(subject: Subject, i: int, ties: Int[Tensor, " p"], noise_draws: int) -> Iterator[Int[Tensor, " p"]]:
-    """Sample i's pixels from most to least salient, for each draw of each member of the noise family."""
-    for key in _family():
-        for draw in range(noise_draws):
-            study = Study(subject, i + 1, METHODS[key], METHODS[key].parameters({"draw": draw}))
-            noise = study.explain(slice(i, i + 1)).flatten()
-            yield ties[descending(noise[ties][None])[0]]
-
-
-def _matched(
-    vectors: Float[Tensor, "_ h w"], order: Int[Tensor, " p"], lent: Iterator[Int[Tensor, " p"]]
-) -> Float[Tensor, "maps _ h w"]:
-    """The vectors of a sample's pixels, then the same in each order lent."""
-    flat = vectors.flatten(1)
-    ranked = flat[:, order]
-    maps = [flat, *(torch.empty_like(flat).index_copy_(1, other, ranked) for other in lent)]
-    return torch.stack(maps).view(len(maps), *vectors.shape)
 
 
 def _on_squares(
