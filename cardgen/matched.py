@@ -58,7 +58,7 @@ def in_orders(
     return torch.stack(found).view(len(found), *values.shape)
 
 
-def maps(study: Study, i: int, noise_draws: int) -> Float[Tensor, "orders+1 h w"]:
+def maps(study: Study, i: int, noise_draws: int) -> Float[Tensor, "maps h w"]:
     """Sample i's map, then value-matched noise."""
     own = study.upto(i + 1)
     return in_orders(own.maps()[i : i + 1], own.order()[i], orders(study.subject, i, noise_draws))[:, 0]
