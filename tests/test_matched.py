@@ -39,10 +39,10 @@ def test_maps_have_the_noise_s_order_and_the_method_s_values():
         for row, (key, draw) in zip(found[1:], [(k, d) for k in matched.family() for d in range(3)], strict=True):
             method = METHODS[key]
             noise = Study(subject, 7, method, method.parameters({"draw": draw})).maps()[i].numpy().ravel()
-            assert len(set(noise)) == noise.size
-            expected = np.empty(noise.size, dtype=np.float32)
-            expected[np.argsort(-noise)] = np.sort(small.maps[i].numpy().ravel())[::-1]
-            np.testing.assert_array_equal(row.ravel(), expected)
+            np.testing.assert_array_equal(np.sort(row.ravel()), np.sort(small.maps[i].numpy().ravel()))
+            assert (
+                np.diff(noise[np.argsort(-row.ravel())]) <= 0
+            ).all()  # the larger noise has the larger value; it may tie
 
 
 def test_one_sample_s_noise_is_the_same_in_any_company():
