@@ -84,10 +84,10 @@ def _draws(method: Method, budget: Budget) -> list[dict[str, Value]]:
 
 
 def _control_jobs(make: "_Maker", metrics: Sequence[str], budget: Budget) -> Iterator[Job]:
-    """Every control through every judged metric; of the noise family a draw that is no member."""
+    """Every control but the held-out ones through every judged metric; of the noise family a draw that is no member."""
     for key in METHODS:
         control = METHODS[key].entry.control
-        if not control or ("masks" in METHODS[key].needs and make.loaded.subject.masks is None):
+        if control in ("", "held_out") or ("masks" in METHODS[key].needs and make.loaded.subject.masks is None):
             continue
         given: dict[str, Value] = {"draw": budget.draws} if control == "noise" else {}
         for metric in metrics:

@@ -110,7 +110,7 @@ class MethodEntry(Model):
     reduction: Literal["sum", "max_abs"]
     signed: bool
     random: bool
-    control: Literal["", "noise", "prior", "flat", "truth"] = ""
+    control: Literal["", "noise", "prior", "flat", "truth", "held_out"] = ""
     version: int = 1
 
 

@@ -23,7 +23,7 @@ from cardgen.methods import METHODS
 from cardgen.picture import alt_text, example_picture
 from cardgen.plan import Job, Plan
 from cardgen.provenance import provenance
-from cardgen.records import MethodRecord, Provenance, Record, Rule, save, significant
+from cardgen.records import MethodRecord, Provenance, Record, Rule, Value, save, significant
 from cardgen.scores import Scores
 from cardgen.store import Store
 from cardgen.study import Segment, Study, StudyKey
@@ -98,10 +98,7 @@ class Runner:
         self.progress.begin(len(todo) + len(families), sum(job.passes for job in [*families, *todo] if not job.skip))
         self.store.save_subject(self.loaded.record)
         with counted(self.loaded.subject.model, self.progress.advance):
-            for job in families:
-                self.progress.start(job)
-                self._family_scores(job)
-                self.progress.done(job, None)
+            self.measure(families)
             for _, group in groupby(states, key=lambda job: job.method.entry.key):
                 self._method({job: states[job] for job in group}, outcome)
         return outcome
@@ -121,11 +118,21 @@ class Runner:
             self._draw(first, kept="kept" in states.values())
         self._forget()
 
-    def _family_scores(self, job: Job) -> None:
-        """A control's scores; where they fail, so does every record that is compared with them, and says so."""
-        with suppress(Exception):
-            self._scores(job)
-        self._forget()
+    def measure(self, jobs: Sequence[Job]) -> None:
+        """Scores of jobs, stored; those of one method and its parameters together, since they share its maps.
+
+        Where one fails, so does whatever asks for its scores, and says so.
+        """
+        together: dict[tuple[str, Value], list[Job]] = {}
+        for job in jobs:
+            together.setdefault((job.method.entry.key, job.parts["method_parameters"]), []).append(job)
+        for group in together.values():
+            for job in group:
+                self.progress.start(job)
+                with suppress(Exception):
+                    self.scores(job)
+                self.progress.done(job, None)
+            self._forget()
 
     def _forget(self) -> None:
         """Free maps and curves of a method that is done; what belongs to the subject stays."""
@@ -157,7 +164,7 @@ class Runner:
             decision = Decision("skipped", job.skip, 0, {})
         else:
             try:
-                scores = self._scores(job)
+                scores = self.scores(job)
                 entry = job.metric.entry
                 seed = seed_of(digest(job.parts))
                 decision = RULES[entry.rule](scores, self._controls(job), entry, self.thresholds, seed)
@@ -201,7 +208,7 @@ class Runner:
     def _stored(self, job: Job) -> Scores | None:
         return None if self.force else self.store.scores(scores_key(job.parts))
 
-    def _scores(self, job: Job) -> Scores:
+    def scores(self, job: Job) -> Scores:
         """The job's scores: stored ones, unless forced, else measured and stored."""
         scores = self._stored(job)
         if scores is None:
@@ -225,7 +232,7 @@ class Runner:
         jobs = self.plan.families.get(job.metric.entry.key, [])
         rows: dict[str, list[Scores]] = {}
         for control in jobs:
-            stored = self.store.scores(scores_key(control.parts)) or self._scores(control)
+            stored = self.store.scores(scores_key(control.parts)) or self.scores(control)
             rows.setdefault(control.method.entry.key, []).append(stored)
         return {
             key: Control(
