@@ -3,8 +3,8 @@
 import hashlib
 import time
 import traceback
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -59,12 +59,21 @@ class Silent:
 
 
 @dataclass
+class Work:
+    """Samples forwarded in all, and what the evaluations measured would have forwarded each on its own."""
+
+    forwarded: int = 0
+    alone: int = 0
+
+
+@dataclass
 class Outcome:
     """What a run did: records written, found up to date, or kept because they rest on a larger budget."""
 
     written: list[Record] = field(default_factory=list)
     current: int = 0
     kept: int = 0
+    work: Work = field(default_factory=Work)
 
     @property
     def errors(self) -> list[Record]:
@@ -87,21 +96,33 @@ class Runner:
     thresholds: Thresholds = DEFAULTS
     force: bool = False
     progress: Progress = field(default_factory=Silent)
+    work: Work = field(default_factory=Work)
 
     def run(self) -> Outcome:
         """Measure what is missing, controls first, and write records, pictures and subject.json."""
         states = {job: self.state(job) for job in self.plan.jobs}
         found = list(states.values())
-        outcome = Outcome(current=found.count("current"), kept=found.count("kept"))
+        outcome = Outcome(current=found.count("current"), kept=found.count("kept"), work=self.work)
         todo = [job for job, state in states.items() if state == "missing"]
         families = [job for job in self.family_jobs(todo) if self._stored(job) is None]
         self.progress.begin(len(todo) + len(families), sum(job.passes for job in [*families, *todo] if not job.skip))
         self.store.save_subject(self.loaded.record)
-        with counted(self.loaded.subject.model, self.progress.advance):
+        with self.counting():
             self.measure(families)
             for _, group in groupby(states, key=lambda job: job.method.entry.key):
                 self._method({job: states[job] for job in group}, outcome)
         return outcome
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Samples forwarded are counted, and told to whoever watches."""
+
+        def add(samples: int) -> None:
+            self.work.forwarded += samples
+            self.progress.advance(samples)
+
+        with counted(self.loaded.subject.model, add):
+            yield
 
     def _method(self, states: Mapping[Job, State], outcome: Outcome) -> None:
         """All jobs of one method, which share its maps; they are dropped afterwards."""
@@ -213,6 +234,7 @@ class Runner:
         scores = self._stored(job)
         if scores is None:
             scores = self._measured(job)
+            self.work.alone += scores.passes
             self.store.save_scores(scores_key(job.parts), scores)
         return scores
 

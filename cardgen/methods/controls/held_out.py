@@ -28,8 +28,8 @@ def smooth(grid: int) -> Draw:
 
     def draw(g: torch.Generator, h: int, w: int) -> Float[Tensor, "h w"]:
         coarse = torch.rand((1, 1, grid, grid), generator=g)
-        upsampled: Tensor = F.interpolate(coarse, size=(h, w), mode="bilinear", align_corners=False)
-        return upsampled[0, 0]
+        found: Tensor = F.interpolate(coarse, size=(h, w), mode="bilinear", align_corners=False)[0, 0]
+        return found
 
     return draw
 
