@@ -337,10 +337,12 @@ def catalogue(check: bool) -> None:
 
 
 @main.command()
-def schema() -> None:
-    """Print the JSON Schema of the records."""
+@click.argument("what", type=click.Choice(["record", "calibration"]), default="record")
+def schema(what: str) -> None:
+    """Print the JSON Schema of the records, or of the calibrations."""
     import json
 
-    from cardgen.records import Record
+    from cardgen.records import Calibration, Record
 
-    click.echo(json.dumps(Record.model_json_schema(mode="serialization"), indent=1, ensure_ascii=False))
+    kind = Calibration if what == "calibration" else Record
+    click.echo(json.dumps(kind.model_json_schema(mode="serialization"), indent=1, ensure_ascii=False))
