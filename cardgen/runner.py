@@ -104,7 +104,7 @@ class Runner:
         found = list(states.values())
         outcome = Outcome(current=found.count("current"), kept=found.count("kept"), work=self.work)
         todo = [job for job, state in states.items() if state == "missing"]
-        families = [job for job in self.family_jobs(todo) if self._stored(job) is None]
+        families = [job for job in self.family_jobs(todo) if self.stored(job) is None]
         self.progress.begin(len(todo) + len(families), sum(job.passes for job in [*families, *todo] if not job.skip))
         self.store.save_subject(self.loaded.record)
         with self.counting():
@@ -226,12 +226,13 @@ class Runner:
             provenance=Provenance(**where, seconds=seconds, timing=dict(scores.timing) if scores else {}),
         )
 
-    def _stored(self, job: Job) -> Scores | None:
+    def stored(self, job: Job) -> Scores | None:
+        """A job's scores, if they are there and need not be measured anew."""
         return None if self.force else self.store.scores(scores_key(job.parts))
 
     def scores(self, job: Job) -> Scores:
         """The job's scores: stored ones, unless forced, else measured and stored."""
-        scores = self._stored(job)
+        scores = self.stored(job)
         if scores is None:
             scores = self._measured(job)
             self.work.alone += scores.passes

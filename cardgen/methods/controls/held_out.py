@@ -39,7 +39,8 @@ def pink(g: torch.Generator, h: int, w: int) -> Float[Tensor, "h w"]:
     spectrum = torch.fft.rfft2(torch.randn((h, w), generator=g))
     f = torch.hypot(torch.fft.fftfreq(h)[:, None], torch.fft.rfftfreq(w)[None, :])
     f[0, 0] = torch.inf
-    return torch.fft.irfft2(spectrum / f, s=(h, w))
+    found: Tensor = torch.fft.irfft2(spectrum / f, s=(h, w))
+    return found
 
 
 def blob(g: torch.Generator, h: int, w: int) -> Float[Tensor, "h w"]:
