@@ -33,7 +33,9 @@ VERSION = 1
 TESTED = ("vs_noise", "matched_noise", "matched_noise_described", "randomisation", "axiom", "unchanged")
 """Rules whose verdicts can be wrong."""
 DRAWS = {"noise": 12, "held_out": 4}
-"""Draws in the bank of controls that are drawn at random."""
+"""Draws in the bank of controls that are drawn at random, where noise is what the rule compares with."""
+FEWER = {"noise": 2, "held_out": 1}
+"""The same for rules that compare with models, perturbations or a bound."""
 RESAMPLES = 1000
 HALVES = 50
 """Pairs of disjoint samples, a size."""
@@ -104,12 +106,13 @@ def linear(loaded: Loaded) -> Loaded:
 def jobs(metric: str, makers: Mapping[str, Maker], methods: Sequence[str]) -> dict[str, list[Job]]:
     """What a metric's bank takes: by the key of a method or control, one job a draw; what would be skipped is left out."""
     chosen, found = METRICS[metric], {}
-    for key in [*METHODS, *methods]:
-        control, method = METHODS[key].entry.control, METHODS[key]
+    draws = DRAWS if "noise" in chosen.entry.rule else FEWER
+    for key, method in METHODS.items():
+        control = method.entry.control
         if not control and key not in methods:
             continue
-        draws = [{"draw": draw} for draw in range(DRAWS[control])] if "draw" in method.defaults else [{}]
-        found[key] = [makers[""].job(key, chosen, given) for given in draws]
+        given_draws = [{"draw": draw} for draw in range(draws[control])] if "draw" in method.defaults else [{}]
+        found[key] = [makers[""].job(key, chosen, given) for given in given_draws]
     if chosen.entry.rule == "randomisation":
         found[LINEAR] = [makers[LINEAR].job(POSITIVE, chosen)]
     masks = makers[""].loaded.subject.masks
@@ -208,8 +211,7 @@ class _Judge:
 
     def _filled(self, metric: str) -> Bank:
         entry = METRICS[metric].entry
-        matched = "noise_draws" in METRICS[metric].defaults
-        draws = BUDGETS[self.config.budget].draws
+        matched, draws = "noise_draws" in METRICS[metric].defaults, BUDGETS[self.config.budget].draws
         scores = {key: [self._scores(job) for job in made] for key, made in self.jobs[metric].items()}
         return Bank(
             entry, scores, draws if matched else 0, 0 if entry.rule in ("axiom", "randomisation") or matched else draws

@@ -33,6 +33,9 @@ SIZES = (50, 100, 200)
 RULE: Mapping[str, str] = {"matched_noise_described": "matched_noise"}
 """The rule that is put to the test, where a metric's own gives no verdict."""
 
+COMPARED = {"vs_noise": "noise", "unchanged": "prior"}
+"""The kind of control by which a rule decides, where it takes any."""
+
 Passed = Mapping[str, Sequence[VerdictName]]
 
 
@@ -143,9 +146,9 @@ def _judged(
     bank: Bank, rows: Int[np.ndarray, " n"], bars: Thresholds, seed: int, repetition: int
 ) -> dict[str, VerdictName]:
     order = {key: _draws(bank, key, seed, repetition) for key in bank.scores}
-    compared = "prior" if bank.entry.rule == "unchanged" else "noise"
+    compared = COMPARED.get(bank.entry.rule)
     controls = {
-        key: _control(key, [bank.scores[key][draw].take(rows) for draw in order[key][: bank.beside]])
+        key: _control(key, [bank.scores[key][draw].take(rows) for draw in order[key][: max(bank.beside, 1)]])
         for key in bank.scores
         if kind(key) == compared
     }
