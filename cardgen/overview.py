@@ -8,9 +8,10 @@ import pandas as pd
 
 from cardgen.aggregator import rows, verdicts
 from cardgen.card import subject_line
+from cardgen.conflicts import conflicts
 from cardgen.evidence import Evidence, Known
 from cardgen.records import Attribute
-from cardgen.words import ATTRIBUTES, JUDGED, MARKS, METHODOLOGY, listing, plural
+from cardgen.words import ATTRIBUTES, CONFLICT, CONFLICT_LEGEND, JUDGED, MARKS, METHODOLOGY, listing, plural
 
 SHOWN = ("pass", "fail", "inconclusive")
 
@@ -45,6 +46,11 @@ class Overview:
     matrices: tuple[Matrix, ...]
     controls: tuple[str, ...]
 
+    @property
+    def conflict_legend(self) -> str:
+        """What the mark of a conflict means; empty where no cell has one."""
+        return CONFLICT_LEGEND if any(CONFLICT in cell for row in self.by_attribute for cell in row.cells) else ""
+
 
 def make_overview(evidence: Evidence, table: pd.DataFrame) -> Overview:
     """The overview; `table` is `aggregator.verdicts(evidence.records)`."""
@@ -70,9 +76,10 @@ def _by_attribute(method: str, evidence: Evidence, table: pd.DataFrame) -> Row:
     cells = []
     for attribute in JUDGED:
         finals = list(mine.loc[mine["attribute"] == attribute, "final"])
-        cells.append(
-            " ".join(f"{finals.count(key)} {MARKS[key]}" for key in SHOWN if key in finals) or MARKS["untested"]
-        )
+        marks = [f"{finals.count(key)} {MARKS[key]}" for key in SHOWN if key in finals] or [MARKS["untested"]]
+        if conflicts(mine, evidence, method, attribute):
+            marks.append(CONFLICT)
+        cells.append(" ".join(marks))
     run = mine.loc[~mine["final"].isin(["skipped", "error"]), "metric"].nunique()
     return Row(method, _title(method, evidence), (*cells, f"{run} of {len(evidence.metrics)}"))
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from cardgen.aggregator import conflicts, coverage, rows
+from cardgen.aggregator import coverage, rows
+from cardgen.conflicts import conflicts
 from cardgen.evidence import Evidence
 from cardgen.findings import sentence
 from cardgen.published import published_sentence, table_sentences
