@@ -23,12 +23,14 @@ from cardgen.paths import PACKAGE, shipped
 from cardgen.records import (
     CONTROLS,
     Attribute,
+    Calibration,
     MethodEntry,
     MethodRecord,
     MetricEntry,
     Model,
     Record,
     SubjectRecord,
+    calibration_paths,
     load,
     record_paths,
 )
@@ -60,7 +62,8 @@ class Evidence:
 
     `methods` maps method → subject → its record; `controls` holds the entries of the controls that have one; `metrics`
     are those of the card's template, of the catalogue and of the records, in that order, the later one's words counting.
-    `literature` has every method that is measured or that somebody published on; `papers` maps addresses in it to their papers.
+    `calibrations` maps (subject, metric) to what there is of them. `literature` has every method that is measured or that somebody
+    published on; `papers` maps addresses in it to their papers.
     `catalogue` is the newest word on versions; `history` maps (subject, method) → verdicts that moved, oldest first.
     `unfinished` names subject/method folders with records but no method.json yet: they are left out.
     """
@@ -71,6 +74,7 @@ class Evidence:
     controls: dict[str, MethodEntry]
     records: tuple[Record, ...]
     control_records: tuple[Record, ...]
+    calibrations: dict[tuple[str, str], Calibration]
     literature: dict[str, Literature]
     papers: dict[str, Paper]
     metrics: dict[str, Known]
@@ -116,6 +120,7 @@ def load_all(evaluations: Path, catalogue: Catalogue | None = None) -> Evidence:
         controls={entry.key: entry for entry in [*listed, *entries]},
         records=records,
         control_records=tuple(record for record, control in everything if control),
+        calibrations=dict(_calibrations(evaluations, subjects)),
         literature={key: load_literature(folder, key) for key in methods} | literature,
         papers=_papers(template, literature.values()),
         metrics=_known(template, catalogue, records),
@@ -184,6 +189,17 @@ def _records(evaluations: Path, subjects: dict[str, SubjectRecord]) -> Iterator[
         _belongs(path, "catalogue.key", path.stem, record.catalogue.key)
         _has_subject(path, folders[0], subjects)
         yield record, control
+
+
+def _calibrations(
+    evaluations: Path, subjects: dict[str, SubjectRecord]
+) -> Iterator[tuple[tuple[str, str], Calibration]]:
+    for path in calibration_paths(evaluations):
+        found = load(Calibration, path)
+        _belongs(path, "subject", path.parent.parent.name, found.subject)
+        _belongs(path, "metric", path.stem, found.metric)
+        _has_subject(path, found.subject, subjects)
+        yield (found.subject, found.metric), found
 
 
 def _belongs(path: Path, field: str, expected: str, got: str) -> None:

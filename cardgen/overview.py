@@ -11,6 +11,7 @@ from cardgen.card import subject_line
 from cardgen.conflicts import conflicts
 from cardgen.evidence import Evidence, Known
 from cardgen.records import Attribute
+from cardgen.trust import calibrated
 from cardgen.words import ATTRIBUTES, CONFLICT, CONFLICT_LEGEND, JUDGED, MARKS, METHODOLOGY, listing, plural
 
 SHOWN = ("pass", "fail", "inconclusive")
@@ -62,7 +63,10 @@ def make_overview(evidence: Evidence, table: pd.DataFrame) -> Overview:
         attributes=tuple(ATTRIBUTES[key] for key in JUDGED),
         by_attribute=tuple(_by_attribute(method, evidence, table) for method in evidence.methods),
         matrices=tuple(_matrix(title, keys, evidence, table) for title, keys in groups),
-        controls=tuple(controls_line(subject, evidence) for subject in evidence.subjects),
+        controls=tuple(
+            f"{controls_line(subject, evidence)} {calibration_line(subject, evidence)}".strip()
+            for subject in evidence.subjects
+        ),
     )
 
 
@@ -135,6 +139,13 @@ def controls_line(subject: str, evidence: Evidence) -> str:
     if unknown:
         parts.append(f"Of {plural(unknown, 'control')} the kind is not known.")
     return f"{subject}: {' '.join(part for part in parts if part)}"
+
+
+def calibration_line(subject: str, evidence: Evidence) -> str:
+    """How many of the evaluations that gave a verdict on a subject are calibrated there."""
+    judged = {r.metric: r for r in evidence.records if r.subject == subject and r.verdict in SHOWN}
+    said = calibrated(list(judged.values()), evidence)
+    return f"Calibrated: {said}." if said else ""
 
 
 def _noise(table: pd.DataFrame) -> str:
