@@ -351,6 +351,26 @@ def compare(before: Path, after: Path) -> None:
 
 
 @main.command()
+@click.option("--evaluations", type=FOLDER, default=Path("evaluations"), show_default=True, help="Records to compare.")
+@click.option(
+    "--format", "kind", type=click.Choice(["text", "markdown", "csv", "json"]), default="text", show_default=True
+)
+@click.option("--subject", help="Only this one.")
+@click.option("--out", type=FILE, help="File to write; standard output by default.")
+def agree(evaluations: Path, kind: str, subject: str | None, out: Path | None) -> None:
+    """Compare measured verdicts with published ones: Cohen's κ, and where they disagree. Needs no torch."""
+    from cardgen.agree import agree as compared
+    from cardgen.agree_formats import write
+    from cardgen.records import write_atomic
+
+    found = compared(evaluations, subject)
+    if out:
+        write_atomic(out, write(found, kind))
+    else:
+        click.echo(write(found, kind, Console().width), nl=False)
+
+
+@main.command()
 @click.option("--model", default="digit-cnn", show_default=True, help="As for `run`.")
 @click.option("--data", default="digits-on-scenes", show_default=True, help="As for `run`.")
 @click.option("--repository", help="OWNER/NAME of this repository on GitHub (default: that of the remote origin).")
