@@ -12,7 +12,7 @@ from cardgen.calibration import SIZES as AGREEMENT_SIZES
 from cardgen.calibration import Bank, agreement, final, kind, met, reliability, share, verdicts
 from cardgen.calibration_table import lines
 from cardgen.config import RunConfig
-from cardgen.digests import digest
+from cardgen.digests import SHORT, digest
 from cardgen.display import say, watching
 from cardgen.draws import generator
 from cardgen.errors import CardgenError
@@ -177,12 +177,13 @@ class _Judge:
     def _parts(self, metric: str) -> dict[str, str | int]:
         return {
             "calibration": VERSION,
-            "metric": f"{metric} {METRICS[metric].entry.version}",
+            "weights": self.loaded.weights[:SHORT],
+            "metric_version": METRICS[metric].entry.version,
             "budget": self.config.budget,
             "seed": self.config.seed,
             "resamples": RESAMPLES,
-            "rule": digest(self.config.thresholds.model_dump())[:16],
-            "banks": digest(self._keys(metric))[:16],
+            "rule": digest(self.config.thresholds.model_dump())[:SHORT],
+            "banks": digest(self._keys(metric))[:SHORT],
             "methods": ", ".join(key for key in self.jobs[metric] if kind(key) == "" and key != LINEAR),
         }
 

@@ -20,12 +20,9 @@ from cardgen.records import MetricEntry, Share, VerdictName
 from cardgen.reliability import krippendorff
 from cardgen.scores import Scores
 from cardgen.thresholds import Thresholds
+from cardgen.trust import GOAL, TRUTH
 from cardgen.verdicts import RULES
 
-GOAL_WRONG = 0.05
-"""Maps without information may pass no more often."""
-GOAL_RIGHT = 0.9
-"""The positive control must pass at least as often."""
 ENOUGH = 200
 """Repetitions that judge a goal; fewer only show a figure."""
 SIZES = (50, 100, 200)
@@ -111,8 +108,8 @@ def met(wrong: Sequence[Share], truth: Share | None, repetitions: int) -> bool |
     """Whether maps without information pass at most 5 % of the time, each, and the positive control at least 90 %; None from too few."""
     if repetitions < ENOUGH:
         return None
-    right = truth is None or truth.estimate >= GOAL_RIGHT
-    return right and all(found.estimate <= GOAL_WRONG for found in wrong)
+    right = truth is None or truth.estimate >= TRUTH
+    return right and all(found.estimate <= GOAL for found in wrong)
 
 
 def reliability(bank: Bank, others: Sequence[Bank]) -> dict[str, float]:

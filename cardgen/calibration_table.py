@@ -62,4 +62,4 @@ def _worst(shares: Mapping[str, Share]) -> str:
 
 def _percent(share: Share) -> str:
     low, high = share.interval
-    return f"{100 * share.estimate:.3g} % [{100 * low:.2g}, {100 * high:.2g}]"
+    return f"{number(round(100 * share.estimate, 1))} % [{number(round(100 * low, 1))}, {number(round(100 * high, 1))}]"

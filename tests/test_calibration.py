@@ -65,8 +65,8 @@ def test_what_is_judged_is_never_among_its_controls(monkeypatch):
     scores = {
         key: [Scores(np.full(30, 100.0 * k + draw), whole, none) for draw in range(12)] for k, key in enumerate(FAMILY)
     }
-    verdicts(Bank(METRICS["deletion"].entry, scores, drawn=0, beside=3), 20, 50, BARS, 0)
-    assert len(seen) == 4 * 50
+    verdicts(Bank(METRICS["deletion"].entry, scores, drawn=0, beside=3), 20, 120, BARS, 0)
+    assert len(seen) == 4 * 120
     for mine, controls in seen:
         assert [len(values) for values in controls] == [3] * 4
         assert all(len(set(values)) == 3 for values in controls)

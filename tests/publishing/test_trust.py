@@ -61,7 +61,7 @@ def test_priors_have_no_goal(world: Evidence) -> None:
     [
         ({"held_out": shares(random_blob=30, noise_5=5)}, "random blob passes 12 % (goal: at most 5 %)"),
         ({"noise": shares(noise_7=13)}, "smooth noise 7×7 passes 5.2 % (goal: at most 5 %)"),
-        ({"truth": Share(passes=200, of=250)}, "the positive control passes only 80 % (goal: at least 95 %)"),
+        ({"truth": Share(passes=200, of=250)}, "the positive control passes only 80 % (goal: at least 90 %)"),
         (
             {"truth": Share(passes=50, of=250), "truth_should": "fail"},
             "the planted truth, which must fail, passes 20 % (goal: at most 5 %)",
@@ -72,7 +72,7 @@ def test_priors_have_no_goal(world: Evidence) -> None:
         ),
         (
             {"noise": shares(noise=20), "truth": Share(passes=0, of=250)},
-            "the positive control passes only 0 % (goal: at least 95 %); 1 more goal is missed",
+            "the positive control passes only 0 % (goal: at least 90 %); 1 more goal is missed",
         ),
         ({}, "not every goal was met"),
     ],
@@ -83,7 +83,7 @@ def test_the_worst_control_decides(world: Evidence, changes: dict[str, Any], tex
 
 def test_five_percent_sharp_is_met(world: Evidence) -> None:
     assert missed(calibration("deletion", noise={"noise": Share(passes=5, of=100)}), world) == []
-    assert missed(calibration("deletion", truth=Share(passes=95, of=100)), world) == []
+    assert missed(calibration("deletion", truth=Share(passes=90, of=100)), world) == []
     assert len(missed(calibration("deletion", noise={"noise": Share(passes=51, of=1000)}), world)) == 1
 
 
