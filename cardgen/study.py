@@ -164,7 +164,8 @@ class Subject:
                     stack.enter_context(
                         weights.changed(self.model, weights.jitter(self.model, recipe.jitter, self.seed))
                     )
-                for layer in self.layers[: recipe.reset]:
+                alone = () if recipe.only is None else (recipe.only,)
+                for layer in (*self.layers[: recipe.reset], *alone):
                     fresh = self.memo.get(
                         ("reset", layer, recipe.draw),
                         partial(weights.reset, self.model, layer, self.seed, recipe.draw),

@@ -202,6 +202,8 @@ def randomisation(scores: Scores, controls: Controls, entry: MetricEntry, bars: 
     }
     similarity, own = scores.parts["similarity"][:, scores.valid], scores.parts["self"][scores.valid]
     draws, n = similarity.shape
+    if n == 0 and scores.reason:
+        return Decision("inconclusive", scores.reason, n, thresholds)
     if n < 2:
         return Decision("inconclusive", few(n, bars), n, thresholds, advice=enough(bars))
     over_samples = intervals.weights(seed, n, bars.resamples)
