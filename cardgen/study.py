@@ -19,6 +19,7 @@ from cardgen.features import last_features
 from cardgen.forward import all_logits, counted, prepared, with_classes
 from cardgen.memo import Memo
 from cardgen.methods import Context, Method, attributions, reduced, require_fit
+from cardgen.ratings import Ratings
 from cardgen.recipes import ORIGINAL, Inputs, Network, Original, Recipe, Reseed, Targets, Weights
 from cardgen.records import Value
 from cardgen.similarity import is_flat
@@ -48,6 +49,7 @@ class Subject:
         layer: the layer that methods of class activation take; found if None.
         cuts: sample counts that are asked for; samples are computed in the segments between them, so that results do not depend
             on which count came first.
+        ratings: people's, of maps of these samples, where there are any.
     """
 
     model: nn.Module
@@ -60,6 +62,7 @@ class Subject:
     batch: int = 32
     layer: str | None = None
     cuts: tuple[int, ...] = ()
+    ratings: Ratings | None = None
     memo: Memo = field(default_factory=Memo)
 
     def __len__(self) -> int:

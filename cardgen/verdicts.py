@@ -25,6 +25,8 @@ __all__ = ["RULES", "Control", "Controls", "Decision", "Rule"]
 
 MATCHED = "matched/"
 """Begins the names of the parts of scores that hold those of value-matched noise, [draws, n]; the control's key follows."""
+RATED = "rated/"
+"""The same for people's ratings of noise."""
 
 
 def descriptive(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
@@ -265,14 +267,20 @@ def matched_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: 
     For metrics that read a map's values and not only their order: a member of the noise family lends the order, the method's own
     values fill it. The metric measures these maps itself, and gives their scores as parts `matched/<control>`.
     """
-    matched: dict[str, Control] = {}
-    for part, values in scores.parts.items():
-        if part.startswith(MATCHED):
-            key = part.removeprefix(MATCHED)
-            valid = np.broadcast_to(scores.valid, values.shape)
-            matched[key] = Control(METHODS[key].entry.title, "noise", values, valid)
+    matched = _noise_of(scores, MATCHED)
     found = vs_noise(scores, matched, entry, bars, seed)
     return replace(found, verdict="descriptive", reason=_matched(found, matched), p=None, advice="")
+
+
+def _noise_of(scores: Scores, prefix: str) -> dict[str, Control]:
+    """Controls whose scores are parts of the method's own, valid where those are."""
+    return {
+        (key := part.removeprefix(prefix)): Control(
+            METHODS[key].entry.title, "noise", values, np.broadcast_to(scores.valid, values.shape)
+        )
+        for part, values in scores.parts.items()
+        if part.startswith(prefix)
+    }
 
 
 def _matched(found: Decision, matched: Controls) -> str:
@@ -289,6 +297,30 @@ def _matched(found: Decision, matched: Controls) -> str:
     return f"{beats} its own values in the order of {matched[closest].name}{size}: {described}."
 
 
+def ratings(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
+    """As `vs_noise`, people's ratings of the method's maps against their ratings of noise, which are parts `rated/<control>`.
+
+    Below a Krippendorff's α (reported `alpha`) of `reliability` raters measure nothing, and there is no verdict; a pass takes ratings of
+    all members of the noise family. Without any, or without ratings at all, the scores are described; what is no rating is no estimate.
+    """
+    rated, alpha = _noise_of(scores, RATED), scores.reported.get("alpha")
+    if not isinstance(alpha, float) or not rated:
+        told = descriptive(scores, controls, entry, bars, seed)
+        return told if isinstance(alpha, float) else replace(told, estimate=None, interval=None)
+    found = vs_noise(scores, rated, entry, bars, seed)
+    found = replace(found, thresholds={**found.thresholds, "reliability": bars.reliability})
+    missing = [
+        METHODS[key].entry.title for key in METHODS if METHODS[key].entry.control == "noise" and key not in rated
+    ]
+    if found.verdict in ("pass", "fail") and alpha < bars.reliability:
+        reason = f"Raters agree too little to judge: Krippendorff's α is {alpha:z.2f}, at least {bars.reliability:g} is needed."
+        return replace(found, verdict="inconclusive", reason=reason)
+    if found.verdict == "pass" and missing:
+        reason = f"Beats every noise control that was rated, but nobody rated {', '.join(missing)}."
+        return replace(found, verdict="inconclusive", reason=reason)
+    return found
+
+
 RULES: Mapping[str, Rule] = {
     "descriptive": descriptive,
     "vs_noise": vs_noise,
@@ -296,4 +328,5 @@ RULES: Mapping[str, Rule] = {
     "randomisation": randomisation,
     "axiom": axiom,
     "unchanged": unchanged,
+    "ratings": ratings,
 }

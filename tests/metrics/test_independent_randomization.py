@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from reference import randomisation as reference
-from small_models import Pooled, Tiny, every_batch_and_order, lively, seeded, small_subject, untouched
+from small_models import Pooled, Residual, Tiny, every_batch_and_order, lively, seeded, small_subject, untouched
 
 from cardgen import measure, weights
 from cardgen.errors import CardgenError
@@ -78,6 +78,22 @@ def test_layers_are_evenly_spaced_from_the_first_to_the_last(tiny, layers, taken
     scores = found(tiny, layers=layers)
     assert [name.split()[0] for name in scores.reported["counted_for"].split(", ")] == [LAYERS[i] for i in taken]
     assert compared(scores, expected(tiny, [LAYERS[i] for i in taken])) < 1e-4
+
+
+@pytest.mark.parametrize("layers", [0, 65])
+def test_numbers_of_layers_that_no_record_holds_are_refused(tiny, layers):
+    with pytest.raises(CardgenError) as caught:
+        found(tiny, layers=layers)
+    assert str(caught.value) == (
+        f"layers is {layers}; expected 1 to 64, the points that a curve holds; take another number"
+    )
+
+
+def test_many_layers_are_counted_without_their_names():
+    small = small_subject(seeded(2, Residual), 12, 10, 4)
+    scores = found(small, layers=9, reinitialisations=1)
+    assert len(scores.reported["counted_for"].split(", ")) == 9
+    assert scores.reported["counted_for"].replace(", ", "").isdecimal()
 
 
 def median_of(similarities):

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from cardgen.errors import CardgenError
 from cardgen.metrics import metric
 from cardgen.randomisation import against_itself, to_reset
 from cardgen.recipes import Weights
@@ -14,6 +15,8 @@ from cardgen.scores import Scores
 from cardgen.study import Study
 
 MOVED = 0.1
+MOST, NAMED = 64, 8
+"""Layers that a record's curve can hold, and those that it can name."""
 
 
 @metric(
@@ -46,14 +49,21 @@ def independent_randomization(study: Study, *, reinitialisations: int = 5, layer
     Layers are modules with parameters of their own in the order of execution; of more than `layers` so many evenly spaced ones are
     taken, the first and the last among them. Adebayo et al. 2018, section 3: they judge by eye, and count every layer.
 
-    The curve shows every layer that counts for some sample, over these samples. Reported: the layers taken, each with the number of
-    samples that it counts for; the other measures, of the median layer.
+    The curve shows every layer that counts for some sample, over these samples. Reported: the number of samples that each layer taken
+    counts for, with its name where there are at most 8; the other measures, of the median layer.
 
     Args:
         study: one method on one subject.
         reinitialisations: draws of each layer's weights.
-        layers: taken.
+        layers: taken, 1 to 64.
+
+    Raises:
+        CardgenError: another number of layers.
     """
+    if not 1 <= layers <= MOST:
+        raise CardgenError(
+            f"layers is {layers}; expected 1 to {MOST}, the points that a curve holds; take another number"
+        )
     known = study.subject.layers
     places = sorted({round((len(known) - 1) * i / max(layers - 1, 1)) for i in range(layers)})
     recipes = [[Weights(only=known[place], draw=draw) for draw in range(reinitialisations)] for place in places]
@@ -63,13 +73,12 @@ def independent_randomization(study: Study, *, reinitialisations: int = 5, layer
     curve = _curve([place + 1 for place in places], alike, counts) if bool(counts.any()) else None
     valid = counts.any(0)
     scores = against_itself(study, _of_median(found, alike, counts), curve, valid if bool(valid.any()) else None)
-    taken = ", ".join(
-        f"{known[place] or 'the model'} {int(row.sum())}" for place, row in zip(places, counts, strict=True)
-    )
+    names = [f"{known[place] or 'the model'} " if len(places) <= NAMED else "" for place in places]
+    counted = ", ".join(f"{name}{int(row.sum())}" for name, row in zip(names, counts, strict=True))
     if curve is None:
         reason = f"No layer's re-initialisation moves the prediction of any sample by more than {MOVED}."
-        return replace(scores, valid=valid.cpu().numpy(), reported={"counted_for": taken}, reason=reason)
-    return replace(scores, reported={**scores.reported, "counted_for": taken})
+        return replace(scores, valid=valid.cpu().numpy(), reported={"counted_for": counted}, reason=reason)
+    return replace(scores, reported={**scores.reported, "counted_for": counted})
 
 
 def _moved(study: Study, draws: list[Weights]) -> Float[Tensor, " n"]:
