@@ -77,6 +77,7 @@ SUBJECT: tuple[Callable[[F], F], ...] = (
         help="The data to explain it on: a folder of images, a CSV of path,label,mask, hf:NAME, or digits-on-scenes (default).",
     ),
     click.option("--classes", type=FILE, help="A file that maps class names to the model's outputs."),
+    click.option("--ratings", type=FILE, help="A CSV file of people's ratings of maps (docs/ratings.md)."),
     click.option("--target", help="The class explained: predicted (default), label, or a class number."),
     click.option("--n", type=int, help="Samples for every metric, in place of the budget's."),
     click.option("--device", help="auto (default), cpu, cuda, cuda:N."),

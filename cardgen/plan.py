@@ -123,6 +123,8 @@ class Maker:
             parts["layer"] = self.config.layer
         if "masks" in method.needs:
             parts["masks"] = data_part(self.loaded.samples)
+        if metric.entry.rule == "ratings" and self.loaded.subject.ratings:
+            parts["ratings"] = self.loaded.subject.ratings.digest
         return Job(method, method_parameters, metric, metric_parameters, n, parts, self._skip(method, metric))
 
     def _skip(self, method: Method, metric: Metric) -> str:

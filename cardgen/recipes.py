@@ -21,12 +21,13 @@ class Reseed:
 class Weights:
     """Changed weights: the topmost `reset` layers re-initialised, and every weight jittered by a relative Gaussian of scale `jitter`.
 
-    `draw` counts re-initialisations.
+    `only` names one layer that is re-initialised beside them. `draw` counts re-initialisations.
     """
 
     reset: int = 0
     jitter: float = 0.0
     draw: int = 0
+    only: str | None = None
 
 
 @dataclass(frozen=True)

@@ -302,7 +302,7 @@ class Runner:
 
     def _picture_key(self, job: Job) -> str:
         """What the picture depends on: no metric, and no samples but those shown."""
-        other = ("metric", "metric_parameters", "controls", "data", "n")
+        other = ("metric", "metric_parameters", "controls", "data", "n", "ratings")
         parts = {name: value for name, value in job.parts.items() if name not in other}
         return digest([PICTURES, parts, self.loaded.samples[:SAMPLES_SHOWN]])
 
@@ -314,7 +314,8 @@ def _larger(found: Record, job: Job, budget: str, samples: Sequence[tuple[str, s
     """Whether a record answers the same question, on these very samples and more, at a larger budget."""
     n = int(found.key_parts.get("n") or 0)
     same = all(
-        found.key_parts.get(part) == job.parts.get(part) for part in ("weights", "target", "seed", "dtype", "layer")
+        found.key_parts.get(part) == job.parts.get(part)
+        for part in ("weights", "target", "seed", "dtype", "layer", "ratings")
     )
     same_samples = n <= len(samples) and found.key_parts.get("data") == data_part(samples[:n])
     larger = (RANK.get(found.budget, 0), n) > (RANK[budget], job.n)

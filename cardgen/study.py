@@ -18,6 +18,7 @@ from cardgen.features import last_features
 from cardgen.forward import all_logits, counted, prepared, with_classes
 from cardgen.memo import Memo
 from cardgen.methods import Context, Method, attributions, reduced, require_fit
+from cardgen.ratings import Ratings
 from cardgen.recipes import ORIGINAL, Inputs, Network, Original, Recipe, Reseed, Targets, Weights
 from cardgen.records import Value
 from cardgen.similarity import is_flat
@@ -47,6 +48,7 @@ class Subject:
         layer: the layer that methods of class activation take; found if None.
         cuts: sample counts that are asked for; samples are computed in the segments between them, so that results do not depend
             on which count came first.
+        ratings: people's, of maps of these samples, where there are any.
     """
 
     model: nn.Module
@@ -59,6 +61,7 @@ class Subject:
     batch: int = 32
     layer: str | None = None
     cuts: tuple[int, ...] = ()
+    ratings: Ratings | None = None
     memo: Memo = field(default_factory=Memo)
 
     def __len__(self) -> int:
@@ -178,7 +181,8 @@ class Subject:
                     stack.enter_context(
                         weights.changed(self.model, weights.jitter(self.model, recipe.jitter, self.seed))
                     )
-                for layer in self.layers[: recipe.reset]:
+                alone = () if recipe.only is None else (recipe.only,)
+                for layer in (*self.layers[: recipe.reset], *alone):
                     fresh = self.memo.get(
                         ("reset", layer, recipe.draw),
                         partial(weights.reset, self.model, layer, self.seed, recipe.draw),

@@ -24,6 +24,9 @@ from cardgen.unchanged import unchanged
 
 __all__ = ["RULES", "Control", "Controls", "Decision", "Rule"]
 
+RATED = "rated/"
+"""Begins the names of the parts of scores that hold people's ratings of noise, [1, n]; the control's key follows."""
+
 
 def descriptive(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
     """Measured, and neither pass nor fail is claimed: the mean with its interval."""
@@ -200,6 +203,8 @@ def randomisation(scores: Scores, controls: Controls, entry: MetricEntry, bars: 
     }
     similarity, own = scores.parts["similarity"][:, scores.valid], scores.parts["self"][scores.valid]
     draws, n = similarity.shape
+    if n == 0 and scores.reason:
+        return Decision("inconclusive", scores.reason, n, thresholds)
     if n < 2:
         return Decision("inconclusive", few(n, bars), n, thresholds, advice=enough(bars))
     over_samples = intervals.weights(seed, n, bars.resamples)
@@ -261,14 +266,20 @@ def matched_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: 
     For metrics that read a map's values and not only their order: a member of the noise family lends the order, the method's own
     values fill it. The metric measures these maps itself, and gives their scores as parts `matched/<control>`.
     """
-    matched: dict[str, Control] = {}
-    for part, values in scores.parts.items():
-        if part.startswith(MATCHED):
-            key = part.removeprefix(MATCHED)
-            valid = np.broadcast_to(scores.valid, values.shape)
-            matched[key] = Control(METHODS[key].entry.title, "noise", values, valid)
+    matched = _noise_of(scores, MATCHED)
     found = vs_noise(scores, matched, entry, bars, seed)
     return replace(found, verdict="descriptive", reason=_matched(found, matched), p=None, advice="")
+
+
+def _noise_of(scores: Scores, prefix: str) -> dict[str, Control]:
+    """Controls whose scores are parts of the method's own, valid where those are."""
+    return {
+        (key := part.removeprefix(prefix)): Control(
+            METHODS[key].entry.title, "noise", values, np.broadcast_to(scores.valid, values.shape)
+        )
+        for part, values in scores.parts.items()
+        if part.startswith(prefix)
+    }
 
 
 def _matched(found: Decision, matched: Controls) -> str:
@@ -285,6 +296,30 @@ def _matched(found: Decision, matched: Controls) -> str:
     return f"{beats} its own values in the order of {matched[closest].name}{size}: {described}."
 
 
+def ratings(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
+    """As `vs_noise`, people's ratings of the method's maps against their ratings of noise, which are parts `rated/<control>`.
+
+    Below a Krippendorff's α (reported `alpha`) of `reliability` raters measure nothing, and there is no verdict; a pass takes ratings of
+    all members of the noise family. Without any, or without ratings at all, the scores are described; what is no rating is no estimate.
+    """
+    rated, alpha = _noise_of(scores, RATED), scores.reported.get("alpha")
+    if not isinstance(alpha, float) or not rated:
+        told = descriptive(scores, controls, entry, bars, seed)
+        return told if isinstance(alpha, float) else replace(told, estimate=None, interval=None)
+    found = vs_noise(scores, rated, entry, bars, seed)
+    found = replace(found, thresholds={**found.thresholds, "reliability": bars.reliability})
+    missing = [
+        METHODS[key].entry.title for key in METHODS if METHODS[key].entry.control == "noise" and key not in rated
+    ]
+    if found.verdict in ("pass", "fail") and alpha < bars.reliability:
+        reason = f"Raters agree too little to judge: Krippendorff's α is {alpha:z.2f}, at least {bars.reliability:g} is needed."
+        return replace(found, verdict="inconclusive", reason=reason)
+    if found.verdict == "pass" and missing:
+        reason = f"Beats every noise control that was rated, but nobody rated {', '.join(missing)}."
+        return replace(found, verdict="inconclusive", reason=reason)
+    return found
+
+
 RULES: Mapping[str, Rule] = {
     "descriptive": descriptive,
     "vs_noise": vs_noise,
@@ -292,4 +327,5 @@ RULES: Mapping[str, Rule] = {
     "randomisation": randomisation,
     "axiom": axiom,
     "unchanged": unchanged,
+    "ratings": ratings,
 }

@@ -17,10 +17,15 @@ from cardgen.verdicts import RULES, Control
 N = 40
 MEMBERS = ("noise", "noise_4", "noise_7", "noise_14")
 AGAINST_NOISE = ("deletion", "insertion", "pointing_game", "localization_utility")
-RANDOMISED = ("model_weight_randomization", "cascading_randomization", "target_sensitivity")
+RANDOMISED = (
+    "model_weight_randomization",
+    "cascading_randomization",
+    "independent_randomization",
+    "target_sensitivity",
+)
 JUDGED = AGAINST_NOISE + RANDOMISED
 CHEAP = {"steps": 25, "reinitialisations": 3, "depths": 2, "curve_samples": 8}
-CHEAP |= {"perturbations": 100, "noise_draws": 2}
+CHEAP |= {"perturbations": 100, "noise_draws": 2, "layers": 3}
 HELD_OUT = 100  # draws that no control uses
 
 pytestmark = pytest.mark.skipif(
@@ -123,6 +128,10 @@ def test_the_planted_truth_fails_model_sensitivity(subject, controls, key):
 def test_gradients_pass_model_sensitivity(subject, controls, key):
     """Else a rule that fails everything would go unseen."""
     assert verdict(subject, controls, key, "vanilla_gradients") == "pass"
+
+
+def test_signed_gradients_pass_one_layer_at_a_time(subject, controls):
+    assert verdict(subject, controls, "independent_randomization", "input_x_gradient") == "pass"
 
 
 def test_signed_gradients_pass_label_sensitivity(subject, controls):

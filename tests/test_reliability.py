@@ -76,7 +76,7 @@ MUTATIONS = {
 @pytest.mark.parametrize("name", MUTATIONS)
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_wrong_reference_would_be_seen(level, name):
-    data = random_ratings(1)
+    data = random_ratings(1) ** 3
     assert abs(krippendorff(data, level) - MUTATIONS[name](data, level)) > 0.005
 
 

@@ -13,7 +13,7 @@ from cardgen.records import MetricEntry, Source
 from cardgen.scores import Scores
 from cardgen.thresholds import DEFAULTS, Thresholds
 from cardgen.unchanged import unchanged
-from cardgen.verdicts import RULES, Control, advised, descriptive, matched_noise, randomisation, vs_noise
+from cardgen.verdicts import RULES, Control, advised, descriptive, matched_noise, randomisation, ratings, vs_noise
 from tests.reference import verdicts as reference
 
 SEED = 5
@@ -682,6 +682,7 @@ def test_rules_by_name():
         "randomisation": randomisation,
         "axiom": axiom,
         "unchanged": unchanged,
+        "ratings": ratings,
     }
 
 

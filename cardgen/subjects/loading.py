@@ -20,7 +20,9 @@ from cardgen.errors import CardgenError
 from cardgen.features import check_layer
 from cardgen.forward import prepared
 from cardgen.intervals import wilson
+from cardgen.methods import METHODS
 from cardgen.probe import batch_size
+from cardgen.ratings import read_ratings
 from cardgen.records import SubjectRecord
 from cardgen.registry import unknown
 from cardgen.space import Space
@@ -88,6 +90,7 @@ def load_subject(config: RunConfig) -> Loaded:
         batch=config.batch or batch_size(model.module, inputs[:1]),
         layer=config.layer,
         cuts=cuts(config.n),
+        ratings=read_ratings(config.ratings, METHODS, data.ids) if config.ratings else None,
     )
     if config.layer and not isinstance(model.module, BlackBox):
         with prepared(model.module):

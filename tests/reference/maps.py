@@ -83,3 +83,24 @@ def lowest_spearman(runs):
 def largest_difference(runs):
     """Over all pairs of runs of one sample, in either order."""
     return max(relative_difference(a, b) for a in runs for b in runs if a is not b)
+
+
+def spectrum(saliency):
+    """|F|² by frequency (u, v) in cycles a pixel, −½ < u, v ≤ ½, of the discrete Fourier transform summed pixel by pixel."""
+    h, w = saliency.shape
+    found = {}
+    for k in range(h):
+        for m in range(w):
+            phases = [2 * math.pi * (k * i / h + m * j / w) for i in range(h) for j in range(w)]
+            values = pixels(saliency)
+            real = sum(v * math.cos(p) for v, p in zip(values, phases, strict=True))
+            imaginary = sum(v * math.sin(p) for v, p in zip(values, phases, strict=True))
+            u, v = (k if 2 * k <= h else k - h) / h, (m if 2 * m <= w else m - w) / w
+            found[u, v] = real**2 + imaginary**2
+    return found
+
+
+def fine_share(saliency, bar=0.25, power=1, distance=math.hypot):
+    """Share of the spectral energy, the mean's at (0, 0) left out, at frequencies above half of Nyquist's ½."""
+    energy = {place: e**power for place, e in spectrum(saliency).items() if place != (0, 0)}
+    return sum(e for (u, v), e in energy.items() if distance(u, v) > bar + 1e-9) / sum(energy.values())
