@@ -39,7 +39,7 @@ def test_by_hand():
 
 
 def test_a_linear_model_s_own_contributions_score_one():
-    """Where probability is linear, f_c rises by what each pixel contributes, so the contributions are perfect and their reverse is worst."""
+    """Where probability is linear, f_c rises by what each pixel contributes: those contributions are perfect, their reverse is worst."""
     weights = torch.rand(1, 6, 6, generator=torch.Generator().manual_seed(0)) / 36
     images, targets = torch.ones(2, 1, 6, 6), torch.zeros(2, dtype=torch.int64)
     maps = torch.stack([weights[0], -weights[0]])
