@@ -33,10 +33,11 @@ def deletion_correlation(study: Study, *, steps: int = 50, substrate: str = "mea
     rounding is all there is to correlate. The rule gives them no lead over anything; where noise moves nothing either, there is no such
     quantity for the sample. Reported: `still`, the samples of the second kind.
 
-    Gomez, Fréour, Mouchère 2022, DC. They step over the cells of the map's own grid, here steps are 1/50 of the pixels, as deletion's.
-    Their code takes k·⌊pixels/steps⌋ and stops with an error where that does not come out even; here steps are rounded and each
-    mean is over its own count. Their substrate is black; here the data's mean, as in deletion, so that both share their forward
-    passes. Their NaN of a constant map or curve is the case above.
+    Gomez, Fréour, Mouchère 2022, DC; their code takes a model that ends in a softmax. They step over the cells of the map's own grid, at
+    most 196 times; here steps are 1/50 of the pixels, as deletion's. Their code gives all steps ⌊cells/steps⌋ cells and stops with an
+    error where that does not come out even; here steps are rounded and each mean is over its own count. What they call black is 0
+    in the model's own space; here it is the data's mean, as in deletion, so that both share their forward passes. A constant map or
+    curve gives them NaN.
 
     Args:
         study: one method on one subject.
