@@ -109,6 +109,24 @@ MEASURED: tuple[Callable[[F], F], ...] = (
 )
 
 
+CHEAP = ("vanilla_gradients", "input_x_gradient", "guided_backprop", "grad_cam")
+"""Methods whose verdicts are repeated unless others are named."""
+CALIBRATED: tuple[Callable[[F], F], ...] = (
+    click.option("--name", help="The subject's folder (default MODEL-DATA)."),
+    click.option(
+        "--methods",
+        callback=_names,
+        help=f"Methods whose verdicts are repeated, with commas (default {', '.join(CHEAP)}).",
+    ),
+    click.option("--metrics", callback=_names, help="Metrics, with commas; `all` by default."),
+    click.option(
+        "--budget", type=click.Choice(["quick", "standard", "full"]), help="Draw counts of the metrics (default quick)."
+    ),
+    click.option("--out", type=FOLDER, help="Folder that takes evaluations/ (default here)."),
+    click.option("--force", is_flag=True, default=None, help="Measure again what is there."),
+)
+
+
 def _options(*groups: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
     def add(command: F) -> F:
         for option in reversed([option for group in groups for option in group]):
@@ -140,6 +158,36 @@ def plan(config: Path | None, **flags: Any) -> None:
     from cardgen.session import run_session
 
     sys.exit(run_session(load_config(config, {**flags, "dry_run": True}), Console()))
+
+
+@main.command()
+@_options(SUBJECT, CALIBRATED)
+@click.option("--images", type=int, default=400, show_default=True, help="Images in the bank.")
+@click.option(
+    "--repetitions", type=int, default=250, show_default=True, help="Verdicts a map; below 200 judge no goal."
+)
+@click.option("--size", type=int, default=64, show_default=True, help="Images behind each verdict.")
+@click.option("--show", is_flag=True, help="Only print what stands in evaluations/; needs no torch.")
+def calibrate(
+    config: Path | None, images: int, repetitions: int, size: int, show: bool, out: Path | None, **flags: Any
+) -> None:
+    """Measure how often verdicts are wrong: how often noise passes, and the truth does not.
+
+    Fills a bank of scores of maps of which it is known what they hold, and judges samples of it again and again. What is measured already
+    is not measured again; after an interruption the same command goes on.
+    """
+    from cardgen.calibration_table import lines
+
+    if show:
+        for line in lines((out or Path()) / "evaluations"):
+            click.echo(line)
+        return
+    from cardgen.calibrating import Size, calibrate_session
+    from cardgen.config import load_config
+
+    flags["methods"] = flags["methods"] or CHEAP
+    settings = load_config(config, {**flags, "out": out})
+    sys.exit(calibrate_session(settings, Size(images, repetitions, size), Console()))
 
 
 @main.command()
@@ -337,10 +385,12 @@ def catalogue(check: bool) -> None:
 
 
 @main.command()
-def schema() -> None:
-    """Print the JSON Schema of the records."""
+@click.argument("what", type=click.Choice(["record", "calibration"]), default="record")
+def schema(what: str) -> None:
+    """Print the JSON Schema of the records, or of the calibrations."""
     import json
 
-    from cardgen.records import Record
+    from cardgen.records import Calibration, Record
 
-    click.echo(json.dumps(Record.model_json_schema(mode="serialization"), indent=1, ensure_ascii=False))
+    kind = Calibration if what == "calibration" else Record
+    click.echo(json.dumps(kind.model_json_schema(mode="serialization"), indent=1, ensure_ascii=False))

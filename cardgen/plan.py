@@ -60,7 +60,7 @@ def make_plan(config: RunConfig, loaded: Loaded) -> Plan:
         )
     budget = BUDGETS[config.budget]
     methods, metrics = chosen_methods(config.methods), chosen_metrics(config.metrics)
-    make = _Maker(config, loaded, budget)
+    make = Maker(config, loaded, budget)
     families = {key: _family(make, METRICS[key], budget) for key in metrics if METRICS[key].entry.rule in COMPARED}
     jobs = list(_control_jobs(make, metrics, budget)) + [
         make.job(key, METRICS[metric]) for key in methods for metric in metrics
@@ -68,7 +68,7 @@ def make_plan(config: RunConfig, loaded: Loaded) -> Plan:
     return Plan(jobs, families, config.budget)
 
 
-def _family(make: "_Maker", metric: Metric, budget: Budget) -> list[Job]:
+def _family(make: "Maker", metric: Metric, budget: Budget) -> list[Job]:
     """The controls that a metric's rule compares with: all draws of noise, and the priors whose needs the subject meets."""
     controls = [key for key in METHODS if METHODS[key].entry.control in COMPARED[metric.entry.rule]]
     return [
@@ -83,11 +83,11 @@ def _draws(method: Method, budget: Budget) -> list[dict[str, Value]]:
     return [{"draw": draw} for draw in range(budget.draws)] if method.entry.control == "noise" else [{}]
 
 
-def _control_jobs(make: "_Maker", metrics: Sequence[str], budget: Budget) -> Iterator[Job]:
-    """Every control through every judged metric; of the noise family a draw that is no member."""
+def _control_jobs(make: "Maker", metrics: Sequence[str], budget: Budget) -> Iterator[Job]:
+    """Every control but the held-out ones through every judged metric; of the noise family a draw that is no member."""
     for key in METHODS:
         control = METHODS[key].entry.control
-        if not control or ("masks" in METHODS[key].needs and make.loaded.subject.masks is None):
+        if control in ("", "held_out") or ("masks" in METHODS[key].needs and make.loaded.subject.masks is None):
             continue
         given: dict[str, Value] = {"draw": budget.draws} if control == "noise" else {}
         for metric in metrics:
@@ -95,7 +95,7 @@ def _control_jobs(make: "_Maker", metrics: Sequence[str], budget: Budget) -> Ite
                 yield make.job(key, METRICS[metric], given)
 
 
-class _Maker:
+class Maker:
     """Makes the jobs of one run."""
 
     def __init__(self, config: RunConfig, loaded: Loaded, budget: Budget) -> None:

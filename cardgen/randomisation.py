@@ -61,7 +61,7 @@ def against_itself(study: Study, found: Float[Tensor, "draws n measures"], curve
 
     Values are the mean Spearman correlation over draws. Parts: `similarity` [draws, n], and `self` [n], the method's
     similarity to itself, under another seed or under jittered weights, whichever is lower on average; samples whose prediction the
-    jitter moves take part with the former.
+    jitter moves, 1 in `refused` [n], take part with the former.
     """
     found = found.double()
     accepted = negligible(study)
@@ -75,6 +75,7 @@ def against_itself(study: Study, found: Float[Tensor, "draws n measures"], curve
         parts={
             "similarity": found[..., 0].cpu().numpy(),
             "self": min(reseeded, jittered, key=lambda similarity: float(similarity.mean())).cpu().numpy(),
+            "refused": (~accepted).double().cpu().numpy(),
         },
         reported={
             **others,

@@ -1,6 +1,5 @@
 """Subject and Study: what metrics see. Every forward pass and every map is computed once, in full batches, and shared."""
 
-import hashlib
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -315,28 +314,3 @@ def descending(values: Float[Tensor, "n p"]) -> Int[Tensor, "n p"]:
     bits = (values.neg() + 0.0).view(torch.int32)
     keys = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     return torch.stack([row.sort(stable=True).indices for row in keys])
-
-
-PLAIN = (bool, int, float, str, type(None))
-
-
-def weights_digest(model: nn.Module) -> str:
-    """sha256 over names, types and plain attributes of all modules, and names, shapes and values of all parameters and buffers.
-
-    Plain attributes are public numbers, words, and tuples or lists of them: a stride, a temperature.
-    """
-    digest = hashlib.sha256()
-    for name, module in model.named_modules():
-        plain = {
-            key: value for key, value in vars(module).items() if key[0] != "_" and key != "training" and _plain(value)
-        }
-        digest.update(f"{name} {type(module).__qualname__} {sorted(plain.items())}".encode())
-    for name, value in sorted({**dict(model.named_parameters()), **dict(model.named_buffers())}.items()):
-        array = value.detach().cpu().contiguous().view(-1)
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        digest.update(array.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _plain(value: object) -> bool:
-    return isinstance(value, PLAIN) or (isinstance(value, tuple | list) and all(map(_plain, value)))

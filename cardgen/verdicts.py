@@ -222,7 +222,7 @@ def randomisation(scores: Scores, controls: Controls, entry: MetricEntry, bars: 
         reason = f"Maps differ in part; {alike}."
         advice = _narrower(n, (estimate, (high - low) / 2), (gap, (gap_high - gap_low) / 2), bars)
     flat = int(scores.flat[scores.valid].sum())
-    refused = int(scores.reported.get("jitter_refused") or 0)
+    refused = int(scores.parts.get("refused", np.zeros(len(scores.valid)))[scores.valid].sum())
     if n < bars.samples:
         verdict, reason, advice = "inconclusive", few(n, bars), enough(bars)
     elif verdict == "pass" and flat > bars.flat * n:

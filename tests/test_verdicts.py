@@ -424,9 +424,8 @@ class TestRandomisation:
     @pytest.mark.parametrize(("refused", "verdict"), [(6, "pass"), (7, "inconclusive")])
     def test_a_jitter_that_moves_predictions_leaves_self_similarity_unknown(self, refused, verdict):
         found = similar(0.05, 0.99, n=64)
-        judged = randomisation(
-            replace(found, reported={"jitter_refused": refused}), {}, entry("randomisation", "lower"), FAST, SEED
-        )
+        parts = {**found.parts, "refused": (np.arange(64) < refused).astype(float)}
+        judged = randomisation(replace(found, parts=parts), {}, entry("randomisation", "lower"), FAST, SEED)
         assert judged.verdict == verdict
         assert ("jittered weights change" in judged.reason) == (verdict == "inconclusive")
 

@@ -133,7 +133,7 @@ def method(
         reduction: how attributions become a map: "sum" over channels, or "max_abs", the maximum of absolute values.
         signed: whether the map's sign means evidence for and against.
         random: whether it draws random numbers.
-        control: for controls, what kind: noise, prior, flat or truth.
+        control: for controls, what kind: noise, prior, flat, truth, or held_out (for calibration alone).
         needs: what the subject must have: masks.
         complete: the hyperparameter that names the baseline against which the method claims completeness; empty where it claims none.
         ranges: values over which people set each hyperparameter, for hyperparameter_dependence.

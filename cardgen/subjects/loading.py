@@ -24,12 +24,13 @@ from cardgen.probe import batch_size
 from cardgen.records import SubjectRecord
 from cardgen.registry import unknown
 from cardgen.space import Space
-from cardgen.study import Subject, weights_digest
+from cardgen.study import Subject
 from cardgen.subjects.black_box import BlackBox
 from cardgen.subjects.data import Data, load_data, room
 from cardgen.subjects.embedded import DATA, DESCRIPTION, MODELS, embedded_data, embedded_model
 from cardgen.subjects.models import LoadedModel, check_fit, load_model
 from cardgen.subjects.preprocess import Preprocess
+from cardgen.weights import weights_digest
 
 AT_ONCE = 64
 
