@@ -19,7 +19,9 @@ CHEAP |= {"perturbations": 20, "noise_draws": 2, "layers": 3}
 ROUNDED = {
     "completeness": 1e-3,
     "infidelity": 1e-5,
-}  # ratios to differences of logits, which float32 rounds by the batch
+    "deletion_correlation": 5e-5,
+    "insertion_correlation": 5e-5,
+}  # ratios to differences of logits or probabilities, which float32 rounds by the batch
 METHOD = {"method": "vanilla_gradients"}
 ALIKE = ("computational_efficiency", "determinism", "hyperparameter_dependence", "model_agnosticism")
 

@@ -16,7 +16,15 @@ from cardgen.verdicts import RULES, Control
 
 N = 40
 MEMBERS = ("noise", "noise_4", "noise_7", "noise_14")
-AGAINST_NOISE = ("deletion", "insertion", "pointing_game", "localization_utility")
+CURVES = (
+    "deletion",
+    "insertion",
+    "deletion_correlation",
+    "insertion_correlation",
+    "perturbation_morf",
+    "perturbation_lerf",
+)
+AGAINST_NOISE = (*CURVES, "pointing_game", "localization_utility")
 RANDOMISED = (
     "model_weight_randomization",
     "cascading_randomization",
