@@ -160,6 +160,18 @@ def variant_probabilities(
     return _variants(model, inputs, targets, count, write, batch, lambda scores: scores.softmax(1))
 
 
+def variant_log_probabilities(
+    model: nn.Module,
+    inputs: Float[Tensor, "n c h w"],
+    targets: Int[Tensor, " n"],
+    count: int,
+    write: Write,
+    batch: int,
+) -> Float[Tensor, "n count"]:
+    """log f_c of `count` variants of each sample, in full batches; finite where f_c itself would round to 0."""
+    return _variants(model, inputs, targets, count, write, batch, lambda scores: scores.log_softmax(1))
+
+
 def variant_logits(
     model: nn.Module,
     inputs: Float[Tensor, "n c h w"],
