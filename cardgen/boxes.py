@@ -20,6 +20,14 @@ def share(boxes: Int[Tensor, "n k 4"], pixels: int) -> Float[Tensor, "n k"]:
     return found
 
 
+def moved(boxes: Int[Tensor, "n k 4"], where: Float[Tensor, "n k 2"], height: int, width: int) -> Int[Tensor, "n k 4"]:
+    """Boxes of the same sizes elsewhere: the numbers `where` in [0, 1) choose among all rows and columns at which each fits."""
+    tall, wide = boxes[:, :, 1] - boxes[:, :, 0], boxes[:, :, 3] - boxes[:, :, 2]
+    top = (where[:, :, 0] * (height - tall)).long()
+    left = (where[:, :, 1] * (width - wide)).long()
+    return torch.stack([top, top + tall, left, left + wide], dim=2)
+
+
 def cropped(image: Float[Tensor, "c h w"], boxes: Int[Tensor, "k 4"]) -> Float[Tensor, "k c h w"]:
     """The image inside each box, resized bilinearly to the size of the whole; nothing of what is outside comes in.
 

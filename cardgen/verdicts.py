@@ -24,7 +24,8 @@ from cardgen.unchanged import unchanged
 __all__ = ["RULES", "Control", "Controls", "Decision", "Rule"]
 
 MATCHED = "matched/"
-"""Begins the names of the parts of scores that hold those of value-matched noise, [draws, n]; the control's key follows."""
+"""Begins the names of the parts of scores that hold those of value-matched noise, [draws, n]; the control's key follows, or, where
+the metric makes a control of its own, its name."""
 
 
 def descriptive(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
@@ -268,7 +269,8 @@ def matched_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: 
         if part.startswith(MATCHED):
             key = part.removeprefix(MATCHED)
             valid = np.broadcast_to(scores.valid, values.shape)
-            matched[key] = Control(METHODS[key].entry.title, "noise", values, valid)
+            title = METHODS[key].entry.title if key in METHODS else key.replace("_", " ")
+            matched[key] = Control(title, "noise", values, valid)
     found = vs_noise(scores, matched, entry, bars, seed)
     return replace(found, verdict="descriptive", reason=_matched(found, matched), p=None, advice="")
 
@@ -284,7 +286,8 @@ def _matched(found: Decision, matched: Controls) -> str:
     low, high = lead.interval
     beats = "Beats" if low > 0 else "Does worse than" if high < 0 else "Cannot be told from"
     size = f" by {abs(lead.effect):.2f} standard deviations" if lead.effect is not None and not low <= 0 <= high else ""
-    return f"{beats} its own values in the order of {matched[closest].name}{size}: {described}."
+    own = "own values in the order of " if closest in METHODS else ""
+    return f"{beats} its {own}{matched[closest].name}{size}: {described}."
 
 
 RULES: Mapping[str, Rule] = {
