@@ -1,5 +1,7 @@
 """Worst-case completeness against its slow reference, by hand, and under wrong versions of itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from reference import curves
 from reference import worst_case as reference
 from reference.network import probability
 from rolled_maps import all_maps, found, method
-from small_methods import made_method
+from small_methods import made_method, study_of
 from small_models import Share, Small, Tiny, every_batch_and_order, lively, seeded, small_subject, untouched
 
 from cardgen import measure
@@ -148,12 +150,14 @@ def test_the_true_evidence_beats_noise_and_noise_does_not_beat_noise():
 
 
 def test_any_batch_and_order(tiny):
-    every_batch_and_order(lambda rows, batch: found(KEY, tiny.take(rows), batch=batch).values, tolerance=TOLERANCE)
+    every_batch_and_order(
+        lambda rows, batch: found(KEY, tiny.take(rows), batch=batch, steps=10).values, tolerance=TOLERANCE
+    )
 
 
 def test_ties_are_broken_by_the_sample_and_not_by_the_sort(tiny):
     coarse = made_method(lambda model, inputs, targets, context: (inputs.mean(1, keepdim=True) * 3).floor())
-    every_batch_and_order(lambda rows, batch: found(KEY, tiny.take(rows), coarse, batch=batch).values)
+    every_batch_and_order(lambda rows, batch: found(KEY, tiny.take(rows), coarse, batch=batch, steps=10).values)
     flat = made_method(lambda model, inputs, targets, context: torch.zeros_like(inputs[:, :1]))
     assert found(KEY, tiny, flat).flat.all()
     rows = made_method(
@@ -181,6 +185,13 @@ def test_parameters_that_make_no_score_are_refused(tiny, parameters, message):
 def test_own_maps_cannot_be_made_for_other_labels(tiny):
     with pytest.raises(CardgenError, match="pass method= instead"):
         measure(KEY, *tiny.call, maps=tiny.maps)
+
+
+def test_segments_that_end_elsewhere_than_the_samples_asked_for(tiny):
+    study = study_of(tiny, method())
+    study = replace(study, subject=replace(study.subject, cuts=(2, 5)), n=4)
+    some = METRICS[KEY].measure(study, METRICS[KEY].parameters({"steps": 10}))
+    np.testing.assert_allclose(some.values, found(KEY, tiny, steps=10).values[:4], rtol=0, atol=TOLERANCE)
 
 
 def test_nothing_is_touched(tiny):

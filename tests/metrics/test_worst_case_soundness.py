@@ -121,10 +121,10 @@ def test_labels_looked_at():
 
 
 def test_fewer_labels_than_classes():
-    small = many()
+    small = many().take([0, 1, 2])
     few, whole = found(KEY, small, labels=4, steps=10), found(KEY, small, labels=12, steps=10)
     subject = study_of(small, method()).subject
-    looked = torch.cat([top_labels(subject, 7, 4), drawn_labels(subject, 7, 4)], dim=1)
+    looked = torch.cat([top_labels(subject, 3, 4), drawn_labels(subject, 3, 4)], dim=1)
     for i, image in enumerate(small.inputs):
         maps = all_maps(image, 12)
         some = {a: maps[a] for a in looked[i].tolist()}
@@ -134,12 +134,10 @@ def test_fewer_labels_than_classes():
     assert (few.reported["labels"], whole.reported["labels"], whole.reported["classes"]) == (8, 12, 12)
 
 
-@pytest.mark.parametrize("labels", [4, 12])
-def test_any_batch_and_order(labels):
+def test_any_batch_and_order():
     small = many()
     every_batch_and_order(
-        lambda rows, batch: found(KEY, small.take(rows), batch=batch, labels=labels, steps=10).values,
-        tolerance=TOLERANCE,
+        lambda rows, batch: found(KEY, small.take(rows), batch=batch, labels=2, steps=4).values, tolerance=TOLERANCE
     )
 
 

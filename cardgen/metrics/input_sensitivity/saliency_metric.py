@@ -27,9 +27,7 @@ SMALLEST = 0.05
     quantity="log of the box's share of the image less log of the class's probability in the crop",
     unit="nats",
     direction="lower",
-    source=Source(
-        paper="Dabkowski & Gal 2017", url="https://arxiv.org/abs/1705.07857", where="section 4.1, saliency metric"
-    ),
+    source=Source(paper="Dabkowski & Gal 2017", url="https://arxiv.org/abs/1705.07857", where="saliency metric"),
     rule="matched_noise",
     size="maps",
     passes=lambda n, explainer, p: n * (explainer.passes + 2 + len(SHARES) * (1 + p["noise_draws"])),
@@ -47,7 +45,7 @@ def saliency_metric(study: Study, *, noise_draws: int = 5) -> Scores:
 
     The control. Where there are few classes small boxes score well wherever they lie (log 0.05 + log 10 = −0.7), and maps of one
     compact blob have more of them than noise: on digits on scenes a random blob beats every member of the noise family, by 0.39
-    standard deviations. So the map is compared with its own boxes: part `matched/own_boxes_elsewhere` [draws, n] holds the same
+    standard deviations (n = 96). So the map is compared with its own boxes: part `matched/own_boxes_elsewhere` [draws, n] holds the same
     score of boxes of the same sizes, each placed at random, from the sample's own generator.
 
     Reported: `share`, the one α that is best on average, and `at_share`, the mean score with it, which is what the paper's choice comes
