@@ -16,7 +16,8 @@ from cardgen.methods import METHODS
 from cardgen.study import Study, Subject, descending
 
 MATCHED = "matched/"
-"""Begins the names of the parts of scores that hold those of value-matched noise, [draws, n]; the control's key follows."""
+"""Begins the names of the parts of scores that hold those of value-matched noise, [draws, n]; the control's key follows, or,
+where the metric makes a control of its own, its name."""
 
 
 def family() -> list[str]:

@@ -241,27 +241,49 @@ class Study:
             return ("given", id(self.given))
         return (self.method.entry.key, tuple(sorted(self.parameters.items())))
 
-    def explain(self, part: slice, recipe: Recipe = ORIGINAL) -> Float[Tensor, "m _ h w"]:
-        """Attributions of some samples under a recipe, computed anew."""
+    def explainer(self) -> Method:
+        """The method, for metrics that explain again.
+
+        Raises:
+            CardgenError: there are only maps.
+        """
         if self.method is None:
             raise CardgenError(
                 "this metric explains again, under other weights, seeds or inputs; it got maps= only; pass method= instead"
             )
-        subject = self.subject
+        return self.method
+
+    def explain(self, part: slice, recipe: Recipe = ORIGINAL) -> Float[Tensor, "m _ h w"]:
+        """Attributions of some samples under a recipe, computed anew."""
+        method, subject = self.explainer(), self.subject
         seed = (
             draws.seed_of(subject.seed, "reseed", recipe.draw)
             if isinstance(recipe, Reseed) and recipe.draw
             else subject.seed
         )
-        context = subject.context(part, seed, self.method)
+        context = subject.context(part, seed, method)
         inputs, targets = subject.inputs_of(part, recipe), subject.targets_of(part, recipe)
         network = recipe if isinstance(recipe, Network) else ORIGINAL
         with subject.changed(recipe) as model:
             # of another network it is asked what the method needs, not what it declares
-            check = self.method.fits if isinstance(recipe, Network) else partial(require_fit, self.method)
+            check = method.fits if isinstance(recipe, Network) else partial(require_fit, method)
             fits = partial(check, model, subject.inputs[:1])
-            subject.memo.get(("fits", self.method.entry.key, network), fits)
-            return attributions(self.method, model, inputs, targets, context, self.parameters)
+            subject.memo.get(("fits", method.entry.key, network), fits)
+            return attributions(method, model, inputs, targets, context, self.parameters)
+
+    def maps_of(self, rows: Int[Tensor, " m"], labels: Int[Tensor, " m"]) -> Float[Tensor, "m h w"]:
+        """Maps of some samples, each for a label of its own; those of the class explained are the study's maps."""
+        method, subject = self.explainer(), self.subject
+        found, other = self.maps()[rows], labels != subject.targets[rows]
+        if not other.any():
+            return found
+        again = rows[other]
+        ids = tuple(subject.ids[i] for i in again.tolist())
+        masks = None if subject.masks is None else subject.masks[again]
+        context = replace(subject.context(slice(0, 0), subject.seed, method), ids=ids, masks=masks)
+        made = attributions(method, subject.model, subject.inputs[again], labels[other], context, self.parameters)
+        found[other] = self.map_of(made)
+        return found
 
     def attributions(self) -> Float[Tensor, "n _ h w"]:
         """The method's attributions as they are, before its reduction."""
@@ -293,9 +315,7 @@ class Study:
         """Pixels from most to least salient; ties in the sample's own random order."""
 
         def compute(part: slice) -> Tensor:
-            ties = self.subject.ties(part.stop)[part]
-            values = replace(self, n=part.stop).maps()[part].flatten(1).gather(1, ties)
-            return ties.gather(1, descending(values))
+            return ordered(replace(self, n=part.stop).maps()[part], self.subject.ties(part.stop)[part])
 
         return self.subject.per_sample(StudyKey("order", self.identity), self.n, compute)
 
@@ -306,6 +326,11 @@ class Study:
     def upto(self, n: int) -> "Study":
         """The same study on another number of samples."""
         return replace(self, n=n)
+
+
+def ordered(maps: Float[Tensor, "n h w"], ties: Int[Tensor, "n p"]) -> Int[Tensor, "n p"]:
+    """Pixels from most to least salient; those of one value as `ties` has them."""
+    return ties.gather(1, descending(maps.flatten(1).gather(1, ties)))
 
 
 def descending(values: Float[Tensor, "n p"]) -> Int[Tensor, "n p"]:

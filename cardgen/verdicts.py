@@ -273,13 +273,13 @@ def matched_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: 
 
 def _noise_of(scores: Scores, prefix: str) -> dict[str, Control]:
     """Controls whose scores are parts of the method's own, valid where those are."""
-    return {
-        (key := part.removeprefix(prefix)): Control(
-            METHODS[key].entry.title, "noise", values, np.broadcast_to(scores.valid, values.shape)
-        )
-        for part, values in scores.parts.items()
-        if part.startswith(prefix)
-    }
+    found = {}
+    for part, values in scores.parts.items():
+        if part.startswith(prefix):
+            key = part.removeprefix(prefix)
+            title = METHODS[key].entry.title if key in METHODS else key.replace("_", " ")
+            found[key] = Control(title, "noise", values, np.broadcast_to(scores.valid, values.shape))
+    return found
 
 
 def _matched(found: Decision, matched: Controls) -> str:
@@ -293,7 +293,8 @@ def _matched(found: Decision, matched: Controls) -> str:
     low, high = lead.interval
     beats = "Beats" if low > 0 else "Does worse than" if high < 0 else "Cannot be told from"
     size = f" by {abs(lead.effect):.2f} standard deviations" if lead.effect is not None and not low <= 0 <= high else ""
-    return f"{beats} its own values in the order of {matched[closest].name}{size}: {described}."
+    own = "own values in the order of " if closest in METHODS else ""
+    return f"{beats} its {own}{matched[closest].name}{size}: {described}."
 
 
 def ratings(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:

@@ -15,7 +15,7 @@ from cardgen.study import Study, Subject
 from cardgen.verdicts import RULES
 
 CHEAP = {"steps": 10, "reinitialisations": 2, "depths": 3, "curve_samples": 4, "runs": 3, "draws": 5, "tolerance": 0.25}
-CHEAP |= {"perturbations": 20, "noise_draws": 2, "layers": 3}
+CHEAP |= {"perturbations": 20, "noise_draws": 2, "layers": 3, "labels": 4}
 ROUNDED = {
     "completeness": 1e-3,
     "infidelity": 1e-5,

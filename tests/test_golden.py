@@ -23,6 +23,7 @@ SCORES = {
     "perturbations": 24,
     "noise_draws": 2,
     "layers": 3,
+    "labels": 4,
 }
 EXPLAINED_BY = {"determinism": "rise"}  # for all others integrated gradients, which leave determinism nothing to say
 N = 4
