@@ -47,6 +47,7 @@ class Subject:
         layer: the layer that methods of class activation take; found if None.
         cuts: sample counts that are asked for; samples are computed in the segments between them, so that results do not depend
             on which count came first.
+        ruled: whether the masks are proven to be the pixels that drive the model, all of them and no others.
     """
 
     model: nn.Module
@@ -59,6 +60,7 @@ class Subject:
     batch: int = 32
     layer: str | None = None
     cuts: tuple[int, ...] = ()
+    ruled: bool = False
     memo: Memo = field(default_factory=Memo)
 
     def __len__(self) -> int:
