@@ -83,3 +83,12 @@ def lowest_spearman(runs):
 def largest_difference(runs):
     """Over all pairs of runs of one sample, in either order."""
     return max(relative_difference(a, b) for a in runs for b in runs if a is not b)
+
+
+def roc_auc(saliency, mask):
+    """Over all pairs of a pixel inside and one outside: 1 where the former is larger, 1/2 where they are equal. Mann & Whitney 1947."""
+    values, inside = pixels(saliency), [bool(v) for v in pixels(mask)]
+    positive = [v for v, hit in zip(values, inside, strict=True) if hit]
+    negative = [v for v, hit in zip(values, inside, strict=True) if not hit]
+    wins = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a in positive for b in negative)
+    return wins / (len(positive) * len(negative))
