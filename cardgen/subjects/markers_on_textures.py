@@ -1,8 +1,8 @@
 """Markers on textures: images of which it is known, pixel by pixel, what drives `marker-cnn`. Assembled in memory from a seed.
 
 On a texture lie four squares of 7×7 pixels: the **marker**, one of four patterns of red and blue that decides the class, and three
-decoys: a pattern in the same red and blue that is no marker, a marker of another class
-in green and magenta, to which the model is blind, and a block of lighter or darker texture. A pixel is
+decoys: a pattern in the same red and blue that is no marker, a marker of another class in green and magenta, to which the model is
+blind, and a block of lighter or darker texture. A pixel is
 
     red = L + t − g,  green = L + 2g,  blue = L − t − g,
 
