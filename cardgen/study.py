@@ -49,6 +49,7 @@ class Subject:
         cuts: sample counts that are asked for; samples are computed in the segments between them, so that results do not depend
             on which count came first.
         ratings: people's, of maps of these samples, where there are any.
+        ruled: whether the masks are proven to be the pixels that drive the model, all of them and no others.
     """
 
     model: nn.Module
@@ -62,6 +63,7 @@ class Subject:
     layer: str | None = None
     cuts: tuple[int, ...] = ()
     ratings: Ratings | None = None
+    ruled: bool = False
     memo: Memo = field(default_factory=Memo)
 
     def __len__(self) -> int:

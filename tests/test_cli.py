@@ -277,6 +277,10 @@ def test_a_stale_catalogue_is_refused_and_rewritten(tmp_path, monkeypatch):
             "subjects",
             "digit-cnn on digits-on-scenes: 10 classes; a small convolutional network that reads the handwritten digit",
         ),
+        (
+            "subjects",
+            "marker-cnn on markers-on-textures: 5 classes; a small convolutional network, set by hand, that names the marker",
+        ),
     ],
 )
 def test_lists_name_all_there_is(what, line):

@@ -104,3 +104,12 @@ def fine_share(saliency, bar=0.25, power=1, distance=math.hypot):
     """Share of the spectral energy, the mean's at (0, 0) left out, at frequencies above half of Nyquist's ½."""
     energy = {place: e**power for place, e in spectrum(saliency).items() if place != (0, 0)}
     return sum(e for (u, v), e in energy.items() if distance(u, v) > bar + 1e-9) / sum(energy.values())
+
+
+def roc_auc(saliency, mask):
+    """Over all pairs of a pixel inside and one outside: 1 where the former is larger, 1/2 where they are equal. Mann & Whitney 1947."""
+    values, inside = pixels(saliency), [bool(v) for v in pixels(mask)]
+    positive = [v for v, hit in zip(values, inside, strict=True) if hit]
+    negative = [v for v, hit in zip(values, inside, strict=True) if not hit]
+    wins = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a in positive for b in negative)
+    return wins / (len(positive) * len(negative))
