@@ -7,7 +7,7 @@ from torch import Tensor
 from cardgen.errors import CardgenError
 from cardgen.forward import variant_scores, with_classes
 from cardgen.records import Curve
-from cardgen.study import Study
+from cardgen.study import Study, Subject
 
 POINTS = 26
 
@@ -49,21 +49,33 @@ def _scores(study: Study, steps: int, background: str, insert: bool) -> Float[Te
         order = study.upto(part.stop).order()[part]
         of_pixel = torch.empty_like(order, dtype=torch.int16)
         of_pixel.scatter_(1, order, of_place.to(order.device, torch.int16).expand_as(order))
-        of_pixel = of_pixel.view(len(inputs), 1, 1, *inputs.shape[2:])
-        ks = torch.arange(1, steps, dtype=torch.int16, device=order.device).view(-1, 1, 1, 1)
         old, new = (bare, inputs) if insert else (inputs, bare)
-        shown = inputs.new_empty(min(subject.batch, steps - 1), 1, *inputs.shape[2:])
-
-        def write(i: int, first: int, last: int, out: Tensor) -> None:
-            # lerp by 0 or 1 is exact, and on CPUs twice as fast as where
-            torch.lerp(old[i], new[i], torch.le(of_pixel[i], ks[first:last], out=shown[: last - first]), out=out)
-
-        inner = variant_scores(subject.model, inputs, targets, steps - 1, write, subject.batch)
+        inner = stepped(subject, part, of_pixel.view(-1, *inputs.shape[2:]), steps - 1, old, new)
         scores = [subject.logits(part.stop)[part], subject.bare(background, part.stop)[part]]
         ends = [_of_target(with_classes(found, targets), targets) for found in scores]
         return torch.cat([ends[insert], inner, ends[not insert]], dim=1)
 
     return study.memo(("curve", steps, subject.same_colour(background), insert), compute)
+
+
+def stepped(
+    subject: Subject,
+    part: slice,
+    of_pixel: Int[Tensor, "m h w"],
+    steps: int,
+    old: Float[Tensor, "m c h w"],
+    new: Float[Tensor, "m c h w"],
+) -> Float[Tensor, "m {steps} 2"]:
+    """s_c and f_c of some samples after each step: at step k all pixels numbered up to k have turned from old to new, the first at 1."""
+    inputs = subject.inputs[part]
+    ks = torch.arange(1, steps + 1, dtype=of_pixel.dtype, device=of_pixel.device).view(-1, 1, 1, 1)
+    shown = inputs.new_empty(min(subject.batch, steps), 1, *inputs.shape[2:])
+
+    def write(i: int, first: int, last: int, out: Tensor) -> None:
+        # lerp by 0 or 1 is exact, and on CPUs twice as fast as where
+        torch.lerp(old[i], new[i], torch.le(of_pixel[i], ks[first:last], out=shown[: last - first]), out=out)
+
+    return variant_scores(subject.model, inputs, subject.targets[part], steps, write, subject.batch)
 
 
 def _of_target(logits: Float[Tensor, "m k"], targets: Int[Tensor, " m"]) -> Float[Tensor, "m 1 2"]:
