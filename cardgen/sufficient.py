@@ -12,10 +12,11 @@ from cardgen.study import Study
 
 
 class Sufficient(NamedTuple):
-    """Pixels of each sample's set, the most salient ones; and the f_c that is enough."""
+    """Pixels of each sample's set, the most salient ones; the f_c that is enough; pixels after each step of the curve."""
 
     size: Int[Tensor, " n"]
     bar: Float[Tensor, " n"]
+    ends: Int[Tensor, " k"]
 
 
 def sufficient(study: Study, steps: int, confidence: float, background: str) -> Sufficient:
@@ -35,4 +36,5 @@ def sufficient(study: Study, steps: int, confidence: float, background: str) -> 
     bar = confidence * values[:, -1]
     first = ((values >= bar[:, None]).cumsum(1) == 0).sum(1)
     pixels = study.subject.inputs.shape[2] * study.subject.inputs.shape[3]
-    return Sufficient(counts(pixels, steps).to(first.device)[first], bar)
+    ends = counts(pixels, steps).to(first.device)
+    return Sufficient(ends[first], bar, ends)

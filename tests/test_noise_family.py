@@ -17,6 +17,7 @@ from cardgen.verdicts import RULES, Control
 N = 40
 MEMBERS = ("noise", "noise_4", "noise_7", "noise_14")
 AGAINST_NOISE = ("deletion", "insertion", "pointing_game", "localization_utility")
+AGAINST_NOISE += ("faithfulness", "luminosity_calibration", "region_perturbation", "sufficiency", "minimality")
 RANDOMISED = ("model_weight_randomization", "cascading_randomization", "target_sensitivity")
 JUDGED = AGAINST_NOISE + RANDOMISED
 CHEAP = {"steps": 25, "reinitialisations": 3, "depths": 2, "curve_samples": 8}
