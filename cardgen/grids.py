@@ -47,7 +47,9 @@ class Grid(NamedTuple):
 
 
 def even(height: int, width: int, parts: int) -> Grid:
-    """`parts` × `parts` regions of the whole image; pixel i of a side of length l lies in band ⌊i · parts / l⌋, so sides differ by at most 1.
+    """`parts` × `parts` regions of the whole image; pixel i of a side of length l lies in band ⌊i · parts / l⌋.
+
+    So sides differ by one pixel at most.
 
     Raises:
         CardgenError: an image with fewer pixels than regions along a side, or fewer than two parts.

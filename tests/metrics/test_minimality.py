@@ -1,6 +1,7 @@
 """Minimality against its slow reference, by hand, and under wrong versions of itself."""
 
 import hashlib
+import itertools
 
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def groups_not_put_back(model, image, target, saliency, background, steps=50, co
     chosen = reference.sufficient(model, image, target, saliency, background, steps, confidence)
     whole, kept = reference.probability(model, image, target), list(chosen)
     edges = curves.counts(len(chosen), steps)
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         rest = [p for p in chosen if p not in chosen[start:stop]]
         if reference.probability(model, reference.only(image, rest, background), target) >= confidence * whole:
             kept = [p for p in kept if p not in chosen[start:stop]]
@@ -117,7 +118,10 @@ MUTATIONS = {
     "each group by itself": ("left", groups_not_put_back),
     "most salient group first": ("left", most_salient_first),
     "another class": ("probability", lambda m, x, t, right=reference.probability: right(m, x, (t + 1) % 4)),
-    "taken from the image": ("only", lambda image, pixels, background, right=reference.only: right(background, pixels, image)),
+    "taken from the image": (
+        "only",
+        lambda image, pixels, background, right=reference.only: right(background, pixels, image),
+    ),
 }
 
 

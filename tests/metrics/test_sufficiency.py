@@ -74,9 +74,7 @@ def test_where_the_bare_substrate_is_enough_there_is_no_set():
     # class 1 needs darkness
     model = Share([[[0.4, 0.3], [0.2, 0.05]]])
     images, targets = torch.ones(2, 1, 2, 2), torch.tensor([0, 1])
-    found = measure(
-        "sufficiency", model, images, targets, maps=torch.rand(2, 2, 2), steps=4, substrate="black"
-    )
+    found = measure("sufficiency", model, images, targets, maps=torch.rand(2, 2, 2), steps=4, substrate="black")
     assert found.valid.tolist() == [True, False]
 
 

@@ -1,6 +1,6 @@
 """Regions of an image that go alone or one after the other, and sufficient sets: pixel by pixel, one forward pass after the other."""
 
-import torch
+import itertools
 
 from reference import curves, maps
 from reference.network import probability
@@ -98,7 +98,7 @@ def left(model, image, target, saliency, background, steps=50, confidence=0.9):
     chosen = sufficient(model, image, target, saliency, background, steps, confidence)
     whole, kept = probability(model, image, target), list(chosen)
     edges = curves.counts(len(chosen), steps)
-    for start, stop in reversed(list(zip(edges[:-1], edges[1:], strict=True))):
+    for start, stop in reversed(list(itertools.pairwise(edges))):
         rest = [pixel for pixel in kept if pixel not in chosen[start:stop]]
         if probability(model, only(image, rest, background), target) >= confidence * whole:
             kept = rest

@@ -20,9 +20,7 @@ from cardgen.sufficient import sufficient
     size="maps",
     passes=lambda n, explainer, p: n * (explainer.passes + p["steps"] + 1),
 )
-def sufficiency(
-    study: Study, *, steps: int = 50, confidence: float = 0.9, substrate: str = "random"
-) -> Scores:
+def sufficiency(study: Study, *, steps: int = 50, confidence: float = 0.9, substrate: str = "random") -> Scores:
     """The share of pixels at the first of `steps` equal insertion steps with f_c ≥ confidence · f_c(x), all others being noise.
 
     Smaller is better; above 0, up to 1, which the image itself always reaches. f_c is the softmax probability of the class explained.

@@ -70,7 +70,9 @@ def _needed(study: Study, part: slice, found: Sufficient, background: str) -> In
     """
     size, bar, ends = found.size[part], found.bar[part], found.ends
     order = study.upto(part.stop).order()[part]
-    place = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1], device=order.device).expand_as(order))
+    place = torch.empty_like(order).scatter_(
+        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
+    )
     shown = place < size[:, None]
     steps = len(ends) - 1
     # places at which the groups of each set begin and end
