@@ -57,6 +57,25 @@ def _scores(study: Study, steps: int, background: str, insert: bool) -> Float[Te
     return study.memo(("curve", steps, subject.same_colour(background), insert), compute)
 
 
+def stepped(
+    subject: Subject,
+    targets: Int[Tensor, " m"],
+    of_pixel: Int[Tensor, "m h w"],
+    steps: int,
+    old: Float[Tensor, "m c h w"],
+    new: Float[Tensor, "m c h w"],
+) -> Float[Tensor, "m {steps} 2"]:
+    """s_c and log f_c after each step: at step k all pixels numbered up to k have turned from old to new, the first at 1."""
+    ks = torch.arange(1, steps + 1, dtype=of_pixel.dtype, device=of_pixel.device).view(-1, 1, 1, 1)
+    shown = old.new_empty(min(subject.batch, steps), 1, *old.shape[2:])
+
+    def write(i: int, first: int, last: int, out: Tensor) -> None:
+        # lerp by 0 or 1 is exact, and on CPUs twice as fast as where
+        torch.lerp(old[i], new[i], torch.le(of_pixel[i], ks[first:last], out=shown[: last - first]), out=out)
+
+    return variant_scores(subject.model, old, targets, steps, write, subject.batch)
+
+
 def _of_target(logits: Float[Tensor, "m k"], targets: Int[Tensor, " m"]) -> Float[Tensor, "m 1 2"]:
     both = torch.stack([logits, logits.log_softmax(1)], dim=2)
     return both[torch.arange(len(targets), device=both.device), targets][:, None]
@@ -78,16 +97,8 @@ def between(
     of_place = torch.searchsorted(counts(pixels, steps)[1:], torch.arange(pixels), right=True) + 1
     of_pixel = torch.empty_like(order, dtype=torch.int16)
     of_pixel.scatter_(1, order, of_place.to(order.device, torch.int16).expand_as(order))
-    of_pixel = of_pixel.view(len(inputs), 1, 1, *inputs.shape[2:])
-    ks = torch.arange(1, steps, dtype=torch.int16, device=order.device).view(-1, 1, 1, 1)
     old, new = (bare, inputs) if insert else (inputs, bare)
-    shown = inputs.new_empty(min(subject.batch, steps - 1), 1, *inputs.shape[2:])
-
-    def write(i: int, first: int, last: int, out: Tensor) -> None:
-        # lerp by 0 or 1 is exact, and on CPUs twice as fast as where
-        torch.lerp(old[i], new[i], torch.le(of_pixel[i], ks[first:last], out=shown[: last - first]), out=out)
-
-    return variant_scores(subject.model, inputs, targets, steps - 1, write, subject.batch)
+    return stepped(subject, targets, of_pixel.view(-1, *inputs.shape[2:]), steps - 1, old, new)
 
 
 def area(values: Float[Tensor, "n k"], pixels: int) -> Float[Tensor, " n"]:

@@ -175,6 +175,13 @@ def tiny_subject(n=7):
     return small_subject(lively(seeded(0, Tiny)), 12, 10, n)
 
 
+def told_apart(small, background):
+    """The same with the classes that speak most for the images against a background, so that it takes pixels of the image to keep them."""
+    with torch.no_grad():
+        lead = small.model(small.inputs).log_softmax(1) - small.model(background).log_softmax(1)
+    return small._replace(targets=lead.argmax(1))
+
+
 def snapshot(model):
     """All that a call must leave as it was: values and identities of weights, flags, modes, hooks, global generator."""
     return {

@@ -15,14 +15,16 @@ from cardgen.study import Study, Subject
 from cardgen.verdicts import RULES
 
 CHEAP = {"steps": 10, "reinitialisations": 2, "depths": 3, "curve_samples": 4, "runs": 3, "draws": 5, "tolerance": 0.25}
-CHEAP |= {"perturbations": 20, "noise_draws": 2, "layers": 3, "labels": 4}
+CHEAP |= {"perturbations": 20, "noise_draws": 2, "layers": 3, "labels": 4, "side": 3}
 ROUNDED = {
     "completeness": 1e-3,
     "infidelity": 1e-5,
+    "faithfulness": 1e-5,
     "deletion_correlation": 5e-5,
     "insertion_correlation": 5e-5,
 }  # ratios to differences of logits or probabilities, which float32 rounds by the batch
 METHOD = {"method": "vanilla_gradients"}
+AT_MOST = ("minimality",)  # asks nothing of samples that have no sufficient set, and no group twice
 ALIKE = ("computational_efficiency", "determinism", "hyperparameter_dependence", "model_agnosticism")
 
 
@@ -161,7 +163,10 @@ class TestEach:
         subject = Subject(*small.call, content_ids(small.inputs), masks=small.masks, cuts=cuts)
         scores = metric.measure(Study(subject, n, explained, explaining), parameters)
         declared = metric.passes(n, Explainer(explained, explaining), parameters)
-        assert scores.passes == pytest.approx(declared, rel=0.1, abs=2)
+        if key in AT_MOST:
+            assert scores.passes <= declared
+        else:
+            assert scores.passes == pytest.approx(declared, rel=0.1, abs=2)
 
     def test_an_unknown_parameter_is_refused(self, key):
         with pytest.raises(CardgenError, match=f"{key}: no parameter is called 'nosuchthing'"):

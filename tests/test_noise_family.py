@@ -23,8 +23,11 @@ CURVES = (
     "insertion_correlation",
     "perturbation_morf",
     "perturbation_lerf",
+    "region_perturbation",
+    "sufficiency",
+    "minimality",
 )
-AGAINST_NOISE = (*CURVES, "pointing_game", "localization_utility")
+AGAINST_NOISE = (*CURVES, "faithfulness", "luminosity_calibration", "pointing_game", "localization_utility")
 RANDOMISED = (
     "model_weight_randomization",
     "cascading_randomization",
