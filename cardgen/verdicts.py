@@ -42,16 +42,24 @@ def vs_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thres
     every member the 95 % interval of mean(d) lies above 0 and e ≥ `effect` (and mean(d) ≥ `probability` for probabilities). fail: for some
     member the one-sided upper bound of e at 1 − 0.025 / members lies below `effect`. p is the largest over members.
     """
+    # a sample counts unless the quantity does not exist for it whatever the map
+    family = [control.valid.any(0) for control in controls.values() if control.kind == "noise"]
+    exists = np.any(family, axis=0) if family else scores.valid
+    return _against(scores, controls, exists, entry, bars, seed)
+
+
+def _against(
+    scores: Scores, controls: Controls, exists: Bool[np.ndarray, " n"], entry: MetricEntry, bars: Thresholds, seed: int
+) -> Decision:
+    """`vs_noise`, on the samples for which the quantity exists."""
     thresholds: dict[str, Value] = {"effect": bars.effect, "samples": bars.samples, "flat": bars.flat}
     if entry.unit == "probability":
         thresholds["probability"] = bars.probability
-    family = [control for control in controls.values() if control.kind == "noise"]
-    if not family:
+    if all(control.kind != "noise" for control in controls.values()):
         raise CardgenError(
             f"{entry.key}: expected noise controls to compare with, got none; run the noise family as well"
         )
-    # a sample counts unless the quantity does not exist for it whatever the map; a flat map stays in, with no lead over anything
-    exists = np.any([control.valid.any(0) for control in family], axis=0)
+    # a flat map stays in, with no lead over anything
     kept = exists & (scores.valid | scores.flat)
     n, flat = int(kept.sum()), int(scores.flat[kept].sum())
     if n < 2:
@@ -255,25 +263,57 @@ def _listed(leads: list[_Lead]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 
-def matched_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
-    """As `vs_noise`, against value-matched noise; descriptive, since calibration has not shown yet that noise does not pass it.
+def vs_matched_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
+    """As `vs_noise`, against value-matched noise, for metrics that read a map's values and not only their order.
 
-    For metrics that read a map's values and not only their order: a member of the noise family lends the order, the method's own
-    values fill it. The metric measures these maps itself, and gives their scores as parts `matched/<control>`.
+    A member of the noise family lends the order, the method's own values fill it. The metric measures these maps itself, and gives
+    their scores as parts `matched/<control>`; other controls have no say. A flat map for which the metric has no score counts as no
+    lead over any member.
     """
-    matched: dict[str, Control] = {}
-    for part, values in scores.parts.items():
-        if part.startswith(MATCHED):
-            key = part.removeprefix(MATCHED)
-            valid = np.broadcast_to(scores.valid, values.shape)
-            matched[key] = Control(METHODS[key].entry.title, "noise", values, valid)
-    found = vs_noise(scores, matched, entry, bars, seed)
-    return replace(found, verdict="descriptive", reason=_matched(found, matched), p=None, advice="")
+    opponents = _opponents(scores)
+    if opponents and not scores.valid.any() and scores.flat.any():
+        return _all_flat(int(scores.flat.sum()), bars)
+    found = _against(scores, opponents, scores.valid | scores.flat, entry, bars, seed)
+    if found.n < bars.samples:
+        return found
+    return replace(
+        found, reason=f"Against its own values in the order of noise: {found.reason[0].lower()}{found.reason[1:]}"
+    )
+
+
+def matched_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
+    """As `vs_matched_noise`, but descriptive: for metrics of which calibration has not shown that noise does not pass."""
+    found = vs_matched_noise(scores, controls, entry, bars, seed)
+    return replace(found, verdict="descriptive", reason=_matched(found, _opponents(scores)), p=None, advice="")
+
+
+def _opponents(scores: Scores) -> Controls:
+    """Value-matched noise, by the key of the member that lends the order."""
+    keys = {part: part.removeprefix(MATCHED) for part in scores.parts if part.startswith(MATCHED)}
+    return {
+        key: Control(
+            METHODS[key].entry.title,
+            "noise",
+            scores.parts[part],
+            np.broadcast_to(scores.valid, scores.parts[part].shape),
+        )
+        for part, key in keys.items()
+    }
+
+
+def _all_flat(n: int, bars: Thresholds) -> Decision:
+    """Where no map has a score, since all are flat."""
+    thresholds: dict[str, Value] = {"effect": bars.effect, "samples": bars.samples, "flat": bars.flat}
+    if n < bars.samples:
+        return Decision("inconclusive", few(n, bars), n, thresholds, advice=enough(bars))
+    return Decision("fail", "Every map is flat, so none has a lead over noise.", n, thresholds, p=1.0)
 
 
 def _matched(found: Decision, matched: Controls) -> str:
     """By how much the method beats the member that it beats least."""
     described = "described, not judged"
+    if found.p is not None and not found.controls:
+        return f"Every map is flat, so none has a lead over its own values in the order of noise: {described}."
     if not found.controls:
         return (
             f"Measured on {found.n} samples, too few to compare with its own values in the order of noise: {described}."
@@ -288,6 +328,7 @@ def _matched(found: Decision, matched: Controls) -> str:
 RULES: Mapping[str, Rule] = {
     "descriptive": descriptive,
     "vs_noise": vs_noise,
+    "vs_matched_noise": vs_matched_noise,
     "matched_noise": matched_noise,
     "randomisation": randomisation,
     "axiom": axiom,
