@@ -19,7 +19,9 @@ CHEAP |= {"perturbations": 20, "noise_draws": 2}
 ROUNDED = {
     "completeness": 1e-3,
     "infidelity": 1e-5,
-}  # ratios to differences of logits, which float32 rounds by the batch
+    "average_drop": 1e-5,
+    "average_drop_deletion": 1e-5,
+}  # ratios to differences of logits, or of probabilities, which float32 rounds by the batch
 METHOD = {"method": "vanilla_gradients"}
 ALIKE = ("computational_efficiency", "determinism", "hyperparameter_dependence", "model_agnosticism")
 
