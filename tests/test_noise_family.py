@@ -16,7 +16,7 @@ from cardgen.verdicts import RULES, Control
 
 N = 40
 MEMBERS = ("noise", "noise_4", "noise_7", "noise_14")
-AGAINST_NOISE = ("deletion", "insertion", "pointing_game", "localization_utility")
+AGAINST_NOISE = ("deletion", "insertion", "pointing_game", "localization_utility", "mean_iou")
 RANDOMISED = ("model_weight_randomization", "cascading_randomization", "target_sensitivity")
 JUDGED = AGAINST_NOISE + RANDOMISED
 CHEAP = {"steps": 25, "reinitialisations": 3, "depths": 2, "curve_samples": 8}
@@ -62,7 +62,7 @@ def verdict(subject, controls, key, method, **parameters):
 
 
 def test_these_are_all_metrics_that_are_judged():
-    rules = ("vs_noise", "randomisation")
+    rules = ("vs_noise", "vs_matched_noise", "randomisation")
     assert {key for key in METRICS if METRICS[key].entry.rule in rules} == set(JUDGED)
 
 
