@@ -30,7 +30,7 @@ from cardgen.weights import weights_digest
 
 VERSION = 1
 """Raised when repetitions are drawn otherwise."""
-TESTED = ("vs_noise", "matched_noise", "matched_noise_described", "randomisation", "axiom", "unchanged")
+TESTED = ("vs_noise", "vs_matched_noise", "matched_noise", "randomisation", "axiom", "unchanged")
 """Rules whose verdicts can be wrong."""
 DRAWS = {"noise": 12, "held_out": 4}
 """Draws in the bank of controls that are drawn at random, where noise is what the rule compares with."""

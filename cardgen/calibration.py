@@ -27,7 +27,7 @@ ENOUGH = 200
 """Repetitions that judge a goal; fewer only show a figure."""
 SIZES = (50, 100, 200)
 """Of disjoint samples whose verdicts are compared."""
-RULE: Mapping[str, str] = {"matched_noise_described": "matched_noise"}
+RULE: Mapping[str, str] = {"matched_noise": "vs_matched_noise"}
 """The rule that is put to the test, where a metric's own gives no verdict."""
 
 COMPARED = {"vs_noise": "noise", "unchanged": "prior"}

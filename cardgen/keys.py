@@ -10,7 +10,7 @@ from cardgen.records import Value
 ENGINE = 1
 """Raised when batching, seeding or segments change numbers of every metric."""
 CONTROLS = 1
-"""Raised when the noise family changes."""
+"""Raised when the noise family changes; metrics that measure value-matched noise then raise their own version."""
 PICTURES = 1
 """Raised when example pictures are drawn differently."""
 

@@ -15,10 +15,10 @@ from cardgen.registry import unknown
 from cardgen.study import Subject
 from cardgen.subjects.loading import Loaded
 
-JUDGED = ("vs_noise", "randomisation", "axiom", "unchanged")
+JUDGED = ("vs_noise", "vs_matched_noise", "randomisation", "axiom", "unchanged")
 """Rules that controls are put through as well."""
 COMPARED = {"vs_noise": ("noise", "prior"), "unchanged": ("prior",)}
-"""Rules that compare with controls, and with which kinds."""
+"""Rules that compare with controls' scores, and with which kinds; a metric under `vs_matched_noise` measures its opponents itself."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,16 +45,31 @@ def vs_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thres
     every member the 95 % interval of mean(d) lies above 0 and e ≥ `effect` (and mean(d) ≥ `probability` for probabilities). fail: for some
     member the one-sided upper bound of e at 1 − 0.025 / members lies below `effect`. p is the largest over members.
     """
+    # a sample counts unless the quantity does not exist for it whatever the map
+    family = [control.valid.any(0) for control in controls.values() if control.kind == "noise"]
+    exists = np.any(family, axis=0) if family else scores.valid
+    least = bars.probability if entry.unit == "probability" else None
+    return _against(scores, controls, exists, least, entry, bars, seed)
+
+
+def _against(
+    scores: Scores,
+    controls: Controls,
+    exists: Bool[np.ndarray, " n"],
+    least: float | None,
+    entry: MetricEntry,
+    bars: Thresholds,
+    seed: int,
+) -> Decision:
+    """`vs_noise` on the samples for which the quantity exists, with a least difference, if any, that a pass takes."""
     thresholds: dict[str, Value] = {"effect": bars.effect, "samples": bars.samples, "flat": bars.flat}
-    if entry.unit == "probability":
-        thresholds["probability"] = bars.probability
-    family = [control for control in controls.values() if control.kind == "noise"]
-    if not family:
+    if least is not None:
+        thresholds["probability"] = least
+    if all(control.kind != "noise" for control in controls.values()):
         raise CardgenError(
             f"{entry.key}: expected noise controls to compare with, got none; run the noise family as well"
         )
-    # a sample counts unless the quantity does not exist for it whatever the map; a flat map stays in, with no lead over anything
-    exists = np.any([control.valid.any(0) for control in family], axis=0)
+    # a flat map stays in, with no lead over anything
     kept = exists & (scores.valid | scores.flat)
     n, flat = int(kept.sum()), int(scores.flat[kept].sum())
     if n < 2:
@@ -66,7 +81,7 @@ def vs_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thres
         if control.valid[:, kept].any()
     }
     noise = {key: lead for key, lead in leads.items() if controls[key].kind == "noise"}
-    verdict, reason, advice = _judged(list(noise.values()), n, bars, entry)
+    verdict, reason, advice = _judged(list(noise.values()), n, bars, least)
     if n < bars.samples:
         verdict, reason, advice = "inconclusive", few(n, bars), enough(bars)
     elif verdict == "pass" and flat > bars.flat * n:
@@ -94,10 +109,10 @@ def _own_interval(own: Float[np.ndarray, " m"], boot: intervals.Bootstrap, entry
     return boot.interval()
 
 
-def _judged(noise: "list[_Lead]", n: int, bars: Thresholds, entry: MetricEntry) -> tuple[VerdictName, str, str]:
+def _judged(noise: "list[_Lead]", n: int, bars: Thresholds, least: float | None) -> tuple[VerdictName, str, str]:
     """Verdict, reason and advice from the leads over the members of the noise family."""
     clear = all(lead.interval[0] > 0 and lead.rank >= bars.effect for lead in noise)
-    thin = [lead for lead in noise if entry.unit == "probability" and lead.difference < bars.probability]
+    thin = [lead for lead in noise if least is not None and lead.difference < least]
     failing = [lead for lead in noise if lead.upper(len(noise)) < bars.effect]
     worse = [lead for lead in failing if lead.interval[0] <= 0]
     closest = min(noise, key=lambda lead: lead.rank)
@@ -110,7 +125,7 @@ def _judged(noise: "list[_Lead]", n: int, bars: Thresholds, entry: MetricEntry) 
     if failing:
         return "fail", f"Beats {_listed(failing)} by less than {bars.effect:g} standard deviations.", ""
     if clear:
-        return "inconclusive", f"Beats every noise control, but {_listed(thin)} by less than {bars.probability:g}.", ""
+        return "inconclusive", f"Beats every noise control, but {_listed(thin)} by less than {least:g}.", ""
     return "inconclusive", f"{n} samples leave open whether it beats {closest.name}.", advised(closest.rank, n, bars)
 
 
@@ -260,15 +275,44 @@ def _listed(leads: list[_Lead]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 
-def matched_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
-    """As `vs_noise`, against value-matched noise; descriptive, since calibration has not shown yet that noise does not pass it.
+def vs_matched_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
+    """As `vs_noise`, against value-matched noise, for metrics that read a map's values and not only their order.
 
-    For metrics that read a map's values and not only their order: a member of the noise family lends the order, the method's own
-    values fill it. The metric measures these maps itself, and gives their scores as parts `matched/<control>`.
+    A member of the noise family lends the order, the method's own values fill it. The metric measures these maps itself, and gives
+    their scores as parts `matched/<control>`; other controls have no say. A flat map for which the metric has no score counts as no
+    lead over any member.
+
+    Such scores are fractions of 1, so a pass takes a mean lead of `probability` whatever their unit. Without it a map of ones but for
+    one corner "passes" plausibility: objects keep away from that pixel, and a lead of 0.00002 is steady enough for an effect of 0.3.
     """
-    matched = _noise_of(scores, MATCHED)
-    found = vs_noise(scores, matched, entry, bars, seed)
-    return replace(found, verdict="descriptive", reason=_matched(found, matched), p=None, advice="")
+    opponents = _noise_of(scores, MATCHED)
+    if opponents and not scores.valid.any() and scores.flat.any():
+        return _all_flat(int(scores.flat.sum()), bars)
+    found = _against(scores, opponents, scores.valid | scores.flat, bars.probability, entry, bars, seed)
+    if found.n < bars.samples:
+        return found
+    return replace(
+        found, reason=f"Against its own values in the order of noise: {found.reason[0].lower()}{found.reason[1:]}"
+    )
+
+
+def matched_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
+    """As `vs_matched_noise`, but descriptive: for metrics of which calibration has not shown that noise does not pass."""
+    found = vs_matched_noise(scores, controls, entry, bars, seed)
+    return replace(found, verdict="descriptive", reason=_matched(found, _noise_of(scores, MATCHED)), p=None, advice="")
+
+
+def _all_flat(n: int, bars: Thresholds) -> Decision:
+    """Where no map has a score, since all are flat."""
+    thresholds: dict[str, Value] = {
+        "effect": bars.effect,
+        "samples": bars.samples,
+        "flat": bars.flat,
+        "probability": bars.probability,
+    }
+    if n < bars.samples:
+        return Decision("inconclusive", few(n, bars), n, thresholds, advice=enough(bars))
+    return Decision("fail", "Every map is flat, so none has a lead over noise.", n, thresholds, p=1.0)
 
 
 def _noise_of(scores: Scores, prefix: str) -> dict[str, Control]:
@@ -285,6 +329,8 @@ def _noise_of(scores: Scores, prefix: str) -> dict[str, Control]:
 def _matched(found: Decision, matched: Controls) -> str:
     """By how much the method beats the member that it beats least."""
     described = "described, not judged"
+    if found.p is not None and not found.controls:
+        return f"Every map is flat, so none has a lead over its own values in the order of noise: {described}."
     if not found.controls:
         return (
             f"Measured on {found.n} samples, too few to compare with its own values in the order of noise: {described}."
@@ -324,6 +370,7 @@ def ratings(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresh
 RULES: Mapping[str, Rule] = {
     "descriptive": descriptive,
     "vs_noise": vs_noise,
+    "vs_matched_noise": vs_matched_noise,
     "matched_noise": matched_noise,
     "randomisation": randomisation,
     "axiom": axiom,

@@ -22,6 +22,8 @@ ROUNDED = {
     "faithfulness": 1e-5,
     "deletion_correlation": 5e-5,
     "insertion_correlation": 5e-5,
+    "average_drop": 1e-5,
+    "average_drop_deletion": 1e-5,
 }  # ratios to differences of logits or probabilities, which float32 rounds by the batch
 METHOD = {"method": "vanilla_gradients"}
 AT_MOST = ("minimality",)  # asks nothing of samples that have no sufficient set, and no group twice

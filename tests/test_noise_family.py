@@ -27,7 +27,7 @@ CURVES = (
     "sufficiency",
     "minimality",
 )
-AGAINST_NOISE = (*CURVES, "faithfulness", "luminosity_calibration", "pointing_game", "localization_utility")
+AGAINST_NOISE = (*CURVES, "faithfulness", "luminosity_calibration", "pointing_game", "localization_utility", "mean_iou")
 RANDOMISED = (
     "model_weight_randomization",
     "cascading_randomization",
@@ -78,7 +78,7 @@ def verdict(subject, controls, key, method, **parameters):
 
 
 def test_these_are_all_metrics_that_are_judged():
-    rules = ("vs_noise", "randomisation")
+    rules = ("vs_noise", "vs_matched_noise", "randomisation")
     assert {key for key in METRICS if METRICS[key].entry.rule in rules} == set(JUDGED)
 
 

@@ -13,7 +13,17 @@ from cardgen.records import MetricEntry, Source
 from cardgen.scores import Scores
 from cardgen.thresholds import DEFAULTS, Thresholds
 from cardgen.unchanged import unchanged
-from cardgen.verdicts import RULES, Control, advised, descriptive, matched_noise, randomisation, ratings, vs_noise
+from cardgen.verdicts import (
+    RULES,
+    Control,
+    advised,
+    descriptive,
+    matched_noise,
+    randomisation,
+    ratings,
+    vs_matched_noise,
+    vs_noise,
+)
 from tests.reference import verdicts as reference
 
 SEED = 5
@@ -678,6 +688,7 @@ def test_rules_by_name():
     assert dict(RULES) == {
         "descriptive": descriptive,
         "vs_noise": vs_noise,
+        "vs_matched_noise": vs_matched_noise,
         "matched_noise": matched_noise,
         "randomisation": randomisation,
         "axiom": axiom,

@@ -203,3 +203,36 @@ def test_tied_maxima_are_a_hit_in_quantus_and_a_share_here(subject):
     assert pointing_game(subject, maps, subject.masks).tolist() == [1.0] * 7
     found = measure("pointing_game", *subject.call, maps=maps, masks=subject.masks, tolerance=0.0)
     assert found.values == pytest.approx(share.double().numpy())
+
+
+def localisation(metric, small, maps, masks):
+    """A localisation metric of Quantus on maps as they are."""
+    found = getattr(quantus, metric)(abs=False, normalise=False, disable_warnings=True)
+    arrays = {"x_batch": small.inputs.numpy(), "y_batch": small.targets.numpy(), "a_batch": maps[:, None].numpy()}
+    return np.array(
+        found(model=small.model, s_batch=masks[:, None].numpy(), channel_first=True, device="cpu", **arrays)
+    )
+
+
+def test_plausibility_is_relevance_mass_accuracy_of_positive_maps(subject):
+    ours = measure("plausibility", *subject.call, maps=subject.maps, masks=subject.masks, noise_draws=1).values
+    theirs = localisation("RelevanceMassAccuracy", subject, subject.maps, subject.masks)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE)
+    assert np.ptp(theirs) > 0.02
+
+
+def test_quantus_lets_negative_mass_count(subject):
+    signed = subject.maps - 0.4
+    ours = measure("plausibility", *subject.call, maps=signed, masks=subject.masks, noise_draws=1).values
+    theirs = localisation("RelevanceMassAccuracy", subject, signed, subject.masks)
+    assert np.abs(ours - theirs).max() > 0.01
+    positive = localisation("RelevanceMassAccuracy", subject, signed.clamp_min(0), subject.masks)
+    np.testing.assert_allclose(ours, positive, rtol=0, atol=TOLERANCE)
+
+
+def test_iou_at_the_mask_s_area_says_the_same_as_relevance_rank_accuracy(subject):
+    maps = subject.maps + 0.5 * subject.masks
+    ours = measure("mean_iou", *subject.call, maps=maps, masks=subject.masks).values
+    ranks = localisation("RelevanceRankAccuracy", subject, maps, subject.masks)  # h / k, where the IoU is h / (2k − h)
+    np.testing.assert_allclose(ours, ranks / (2 - ranks), rtol=0, atol=TOLERANCE)
+    assert np.ptp(ranks) > 0.1

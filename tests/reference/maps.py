@@ -113,3 +113,46 @@ def roc_auc(saliency, mask):
     negative = [v for v, hit in zip(values, inside, strict=True) if not hit]
     wins = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a in positive for b in negative)
     return wins / (len(positive) * len(negative))
+
+
+def plausibility(saliency, mask):
+    """Σ_mask max(A, 0) / Σ max(A, 0); the mask's share of the image where no value is positive. Ding & Koehn 2021, Arras et al. 2022."""
+    positive, inside = [max(v, 0.0) for v in pixels(saliency)], [bool(v) for v in pixels(mask)]
+    if not any(positive):
+        return sum(inside) / len(inside)
+    return sum(v for v, hit in zip(positive, inside, strict=True) if hit) / sum(positive)
+
+
+def iou(chosen, mask):
+    """|S ∩ M| / |S ∪ M| of two lists of booleans."""
+    both = sum(a and b for a, b in zip(chosen, mask, strict=True))
+    return both / sum(a or b for a, b in zip(chosen, mask, strict=True))
+
+
+def iou_at_own_area(saliency, mask):
+    """Of as many of the highest pixels as the mask has; for maps without ties. Saporta et al. 2022, at another threshold."""
+    values, inside = pixels(saliency), [bool(v) for v in pixels(mask)]
+    least = sorted(values, reverse=True)[sum(inside) - 1]
+    return iou([v >= least for v in values], inside)
+
+
+def otsu(levels):
+    """The level t for which the variance between the groups ≤ t and > t is largest, each tried in turn: Otsu 1979."""
+    best, found = -1.0, 0
+    for t in range(256):
+        low, high = [v for v in levels if v <= t], [v for v in levels if v > t]
+        if not low or not high:
+            continue
+        distance = sum(high) / len(high) - sum(low) / len(low)
+        between = len(low) * len(high) * distance**2
+        if between > best * (1 + 1e-12):
+            best, found = between, t
+    return found
+
+
+def iou_at_otsu(saliency, mask):
+    """Of the pixels above Otsu's threshold of the map's 256 levels. Saporta et al. 2022."""
+    values, inside = pixels(saliency), [bool(v) for v in pixels(mask)]
+    low, high = min(values), max(values)
+    levels = [int(255 * (v - low) / (high - low)) for v in values]
+    return iou([level > otsu(levels) for level in levels], inside)
