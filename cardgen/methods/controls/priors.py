@@ -20,7 +20,15 @@ def centred_gaussian(
     return torch.exp(-(rows**2 + columns**2) / 2).expand(len(inputs), 1, h, w)
 
 
-@method(key="edges", title="Edge detector", source=SOURCE, access="none", signed=False, control="prior")
+@method(
+    key="edges",
+    title="Edge detector",
+    source=SOURCE,
+    access="none",
+    signed=False,
+    control="prior",
+    terms=lambda *given: [edges(*given)],
+)
 def edges(
     model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], context: Context
 ) -> Float[Tensor, "n 1 h w"]:
@@ -31,7 +39,15 @@ def edges(
     return (across**2 + down**2).sqrt()
 
 
-@method(key="input_magnitude", title="Input magnitude", source=SOURCE, access="none", signed=False, control="prior")
+@method(
+    key="input_magnitude",
+    title="Input magnitude",
+    source=SOURCE,
+    access="none",
+    signed=False,
+    control="prior",
+    terms=lambda *given: [input_magnitude(*given)],
+)
 def input_magnitude(
     model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], context: Context
 ) -> Float[Tensor, "n 1 h w"]:
