@@ -55,7 +55,9 @@ def corner(radius: float, draw: int) -> Inputs:
 
     def make(subject: Subject, part: slice) -> Float[Tensor, "m c h w"]:
         inputs = subject.inputs[part]
-        signs = (uniform(subject.ids[part], (inputs.shape[1], cells, cells), subject.seed, "corner", draw) < 0.5) * 2.0 - 1
+        signs = (
+            uniform(subject.ids[part], (inputs.shape[1], cells, cells), subject.seed, "corner", draw) < 0.5
+        ) * 2.0 - 1
         share = F.interpolate(signs, size=inputs.shape[2:]).to(inputs.device, inputs.dtype)
         return within(inputs + radius * subject.space.range(inputs) * share, inputs, subject.space)
 
@@ -83,7 +85,8 @@ def change(study: Study, recipe: Inputs) -> Float[Tensor, " n"]:
 
 def keeps(subject: Subject, n: int, recipe: Inputs) -> Bool[Tensor, " n"]:
     """Whether the predicted class is the same under a recipe."""
-    return subject.logits(n, recipe).argmax(1) == subject.logits(n).argmax(1)
+    found: Tensor = subject.logits(n, recipe).argmax(1) == subject.logits(n).argmax(1)
+    return found
 
 
 def distance(subject: Subject, n: int, recipe: Inputs) -> Float[Tensor, " n"]:
@@ -91,7 +94,8 @@ def distance(subject: Subject, n: int, recipe: Inputs) -> Float[Tensor, " n"]:
 
     def compute(part: slice) -> Tensor:
         moved = subject.inputs_of(part, recipe) - subject.inputs[part]
-        return (moved / subject.space.range(moved)).double().flatten(1).norm(dim=1)
+        found: Tensor = (moved / subject.space.range(moved)).double().flatten(1).norm(dim=1)
+        return found
 
     return subject.per_sample(("distance", recipe), n, compute)
 

@@ -37,6 +37,8 @@ SHIFTS: Mapping[str, Shift] = {"constant": constant, "image": image}
 class Shifted(nn.Module):
     """f(x − m): the shift is taken back before anything else, so that padding and missing biases do not matter."""
 
+    shift: Tensor
+
     def __init__(self, model: nn.Module, shift: Tensor) -> None:
         super().__init__()
         self.model = model

@@ -21,7 +21,13 @@ ROUNDED = {
     "infidelity": 1e-5,
 }  # ratios to differences of logits, which float32 rounds by the batch
 METHOD = {"method": "vanilla_gradients"}
-ALIKE = ("computational_efficiency", "determinism", "hyperparameter_dependence", "model_agnosticism")
+ALIKE = (
+    "computational_efficiency",
+    "determinism",
+    "hyperparameter_dependence",
+    "input_invariance",
+    "model_agnosticism",
+)
 
 
 def cheap(key, **changes):

@@ -27,12 +27,16 @@ def centred_gaussian(
     access="none",
     signed=False,
     control="prior",
-    terms=lambda *given: [edges(*given)],
+    terms=lambda model, inputs, targets, context: [_sobel(inputs)],
 )
 def edges(
     model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], context: Context
 ) -> Float[Tensor, "n 1 h w"]:
     """Magnitude of the Sobel gradient (1–2–1, not normalised) of the mean over channels, mirrored about the outermost pixels."""
+    return _sobel(inputs)
+
+
+def _sobel(inputs: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 1 h w"]:
     kernel = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]], device=inputs.device)
     grey = F.pad(inputs.float().mean(1, keepdim=True), (1, 1, 1, 1), mode="reflect")
     across, down = (F.conv2d(grey, k[None, None]) for k in (kernel, kernel.T))
@@ -46,12 +50,16 @@ def edges(
     access="none",
     signed=False,
     control="prior",
-    terms=lambda *given: [input_magnitude(*given)],
+    terms=lambda model, inputs, targets, context: [_away(inputs, context)],
 )
 def input_magnitude(
     model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], context: Context
 ) -> Float[Tensor, "n 1 h w"]:
     """|mean over channels of x − mean|: the distance of each pixel from the data's mean."""
+    return _away(inputs, context)
+
+
+def _away(inputs: Float[Tensor, "n c h w"], context: Context) -> Float[Tensor, "n 1 h w"]:
     context.space.check(inputs)
     difference = inputs.float() - context.space.colour("mean", inputs).float()
     return difference.mean(1, keepdim=True).abs()

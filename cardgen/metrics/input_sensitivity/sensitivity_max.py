@@ -33,7 +33,8 @@ def sensitivity_max(study: Study, *, draws: int = 10, radius: float = 0.02) -> S
 
     Yeh et al. 2019, definition 3.1 has no denominator; their experiments and code divide by ‖A(x)‖. The maximum over `draws` random
     points under-estimates the maximum over the ball, the more so the fewer: corners of the ball were seen to give 1.27 times as
-    much, coarse ones 2 to 7 times (`stability` looks there). One published version of their code divides the running maximum by the norm again at every draw, another draws normal δ.
+    much, coarse ones 2 to 7 times (`stability` looks there). One published version of their code divides the running maximum by the
+    norm again at every draw, another draws normal δ.
 
     Args:
         study: one method on one subject.

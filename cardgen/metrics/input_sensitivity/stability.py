@@ -1,6 +1,8 @@
 """Stability: how far the explanation can be made to move by a change that hardly shows."""
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +17,10 @@ from cardgen.scores import Scores
 from cardgen.study import Study
 
 
-def _passes(n: int, explainer: Explainer, p: dict[str, int]) -> int:
+def _passes(n: int, explainer: Explainer, p: Mapping[str, Any]) -> int:
     climbs = p["draws"] // 2 if explainer.method.terms else 0
-    return n * (explainer.passes * (1 + 2 * p["draws"] + climbs) + 1 + 2 * p["draws"])
+    found: int = n * (explainer.passes * (1 + 2 * p["draws"] + climbs) + 1 + 2 * p["draws"])
+    return found
 
 
 @metric(
