@@ -37,7 +37,9 @@ def differences(small):
 
 
 def errors(rows):
-    return np.array([[reference.relative_difference(a.flatten(0, -2), b.flatten(0, -2)) for a, b in row] for row in rows])
+    return np.array(
+        [[reference.relative_difference(a.flatten(0, -2), b.flatten(0, -2)) for a, b in row] for row in rows]
+    )
 
 
 def test_agrees_with_the_reference(tiny):

@@ -115,7 +115,8 @@ def ascent(image, corners, radius, explain, slope):
             uphill = [a * s for a, s in zip(away, values(slope(here)), strict=True)]
             climbs = any(uphill)
             if climbs:
-                signs = [math.copysign(1, u) if u else 0.0 for u in uphill]
+                least = 1e-4 * max(map(abs, uphill))
+                signs = [math.copysign(1, u) if abs(u) > least else 0.0 for u in uphill]
                 steps = [p - v + 2 * reach * radius * s for p, v, s in zip(point, x, signs, strict=True)]
                 kept = [min(max(s, -radius), radius) for s in steps]
                 candidate = [min(max(v + s, 0.0), 1.0) for v, s in zip(x, kept, strict=True)]
