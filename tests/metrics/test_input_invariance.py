@@ -32,8 +32,7 @@ def differences(small):
     """A row a sample, a column a shift: ‖A₁(x) − A₂(x + m)‖ / ‖A₁(x)‖ of `by_input`."""
     weights = torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64).view(3, 1, 1)
     ms = [SHIFTS[name](UNNORMALISED, small.inputs).double() for name in ("constant", "image")]
-    rows = [[(weights * x + 1, weights * (x + m) + 1) for m in ms] for x in small.inputs.double()]
-    return rows
+    return [[(weights * x + 1, weights * (x + m) + 1) for m in ms] for x in small.inputs.double()]
 
 
 def errors(rows):

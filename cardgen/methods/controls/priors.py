@@ -27,16 +27,11 @@ def centred_gaussian(
     access="none",
     signed=False,
     control="prior",
-    terms=lambda model, inputs, targets, context: [_sobel(inputs)],
 )
 def edges(
     model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], context: Context
 ) -> Float[Tensor, "n 1 h w"]:
     """Magnitude of the Sobel gradient (1–2–1, not normalised) of the mean over channels, mirrored about the outermost pixels."""
-    return _sobel(inputs)
-
-
-def _sobel(inputs: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 1 h w"]:
     kernel = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]], device=inputs.device)
     grey = F.pad(inputs.float().mean(1, keepdim=True), (1, 1, 1, 1), mode="reflect")
     across, down = (F.conv2d(grey, k[None, None]) for k in (kernel, kernel.T))
