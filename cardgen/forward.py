@@ -122,6 +122,12 @@ def target_logits(
     return with_classes(logits(model, inputs), targets).gather(1, targets[:, None])[:, 0]
 
 
+def slopes(model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"]) -> Float[Tensor, "n c h w"]:
+    """∂s_c(x)/∂x with its graph, for inputs that require gradients: what can be differentiated once more."""
+    score = target_logits(model, inputs, targets).sum()
+    return torch.autograd.grad(score, inputs, create_graph=True)[0].float()
+
+
 def with_classes(scores: Float[Tensor, "m k"], targets: Int[Tensor, " n"]) -> Float[Tensor, "m k"]:
     """The scores, after checking that they have every target's class.
 

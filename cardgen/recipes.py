@@ -32,10 +32,15 @@ class Weights:
 
 @dataclass(frozen=True)
 class Network:
-    """Another network in the model's place: `build` makes it of the model and one sample, once a subject."""
+    """Another network in the model's place: `build` makes it of the model and one sample, once a subject.
+
+    `make` gives the inputs that go with it, as those of `Inputs`; `told` changes what a method gets to know of them (its context).
+    """
 
     name: Hashable
     build: Callable[[Any, Any], Any] = field(compare=False)
+    make: Callable[[Any, slice], Any] | None = field(default=None, compare=False)
+    told: Callable[[Any], Any] = field(default=lambda context: context, compare=False)
 
 
 @dataclass(frozen=True)

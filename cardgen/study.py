@@ -161,7 +161,8 @@ class Subject:
 
     def inputs_of(self, part: slice, recipe: Recipe) -> Float[Tensor, "m c h w"]:
         """Some samples' inputs under a recipe."""
-        found: Tensor = recipe.make(self, part) if isinstance(recipe, Inputs) else self.inputs[part]
+        make = recipe.make if isinstance(recipe, Inputs | Network) else None
+        found: Tensor = make(self, part) if make else self.inputs[part]
         return found
 
     def targets_of(self, part: slice, recipe: Recipe) -> Int[Tensor, " m"]:
@@ -266,6 +267,8 @@ class Study:
         context = subject.context(part, seed, method)
         inputs, targets = subject.inputs_of(part, recipe), subject.targets_of(part, recipe)
         network = recipe if isinstance(recipe, Network) else ORIGINAL
+        if isinstance(recipe, Network):
+            context = recipe.told(context)
         with subject.changed(recipe) as model:
             # of another network it is asked what the method needs, not what it declares
             check = method.fits if isinstance(recipe, Network) else partial(require_fit, method)

@@ -27,7 +27,13 @@ ROUNDED = {
 }  # ratios to differences of logits or probabilities, which float32 rounds by the batch
 METHOD = {"method": "vanilla_gradients"}
 AT_MOST = ("minimality",)  # asks nothing of samples that have no sufficient set, and no group twice
-ALIKE = ("computational_efficiency", "determinism", "hyperparameter_dependence", "model_agnosticism")
+ALIKE = (
+    "computational_efficiency",
+    "determinism",
+    "hyperparameter_dependence",
+    "input_invariance",
+    "model_agnosticism",
+)
 
 
 def cheap(key, **changes):
