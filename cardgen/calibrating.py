@@ -32,7 +32,7 @@ VERSION = 1
 """Raised when repetitions are drawn otherwise."""
 TESTED = ("vs_noise", "vs_matched_noise", "matched_noise", "randomisation", "axiom", "unchanged")
 """Rules whose verdicts can be wrong."""
-DRAWS = {"noise": 12, "held_out": 4}
+DRAWS = {"noise": 12, "held_out": 2}
 """Draws in the bank of controls that are drawn at random, where noise is what the rule compares with."""
 FEWER = {"noise": 2, "held_out": 1}
 """The same for rules that compare with models, perturbations or a bound."""

@@ -48,8 +48,8 @@ def ball(radius: float, draw: int) -> Inputs:
 def corner(radius: float, draw: int) -> Inputs:
     """x + δ, each cell of a coarse grid, in each channel, at plus or minus `radius` of the channel's range; kept within the space.
 
-    The grid has 4, 8 and 16 cells a side in turn. On digits on scenes the largest of ten such corners moved the attributions of eight
-    methods 1.9 to 7 times as far as the largest of ten uniform draws, the corners of single pixels 1.3 to 1.9 times.
+    The grid has 4, 8 and 16 cells a side in turn. On digits on scenes the largest of ten such corners moved the attributions of seven
+    methods 2 to 7 times as far as the largest of ten uniform draws, the corners of single pixels 1.3 to 1.9 times.
     """
     cells = CELLS[draw % len(CELLS)]
 
