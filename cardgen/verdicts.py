@@ -24,6 +24,9 @@ from cardgen.unchanged import unchanged
 
 __all__ = ["RULES", "Control", "Controls", "Decision", "Rule"]
 
+LEAST = ("probability", "correlation")
+"""Units in which a difference can be too small to count, however sure it is; thresholds of these names say how small."""
+
 
 def descriptive(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
     """Measured, and neither pass nor fail is claimed: the mean with its interval."""
@@ -39,12 +42,13 @@ def vs_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thres
     """Every member of the noise family must be beaten; the one that is beaten least decides.
 
     Per sample d = score − mean score of the member's draws, oriented so that larger is better, and e = mean(d) / sd(d). pass: for
-    every member the 95 % interval of mean(d) lies above 0 and e ≥ `effect` (and mean(d) ≥ `probability` for probabilities). fail: for some
-    member the one-sided upper bound of e at 1 − 0.025 / members lies below `effect`. p is the largest over members.
+    every member the 95 % interval of mean(d) lies above 0 and e ≥ `effect` (and mean(d) ≥ `probability` for probabilities, ≥ `correlation`
+    for correlations: a map of ones with one corner at 0 hardly varies, so that a lead of .02 is a large effect). fail: for some member
+    the one-sided upper bound of e at 1 − 0.025 / members lies below `effect`. p is the largest over members.
     """
     thresholds: dict[str, Value] = {"effect": bars.effect, "samples": bars.samples, "flat": bars.flat}
-    if entry.unit == "probability":
-        thresholds["probability"] = bars.probability
+    if entry.unit in LEAST:
+        thresholds[entry.unit] = getattr(bars, entry.unit)
     family = [control for control in controls.values() if control.kind == "noise"]
     if not family:
         raise CardgenError(
@@ -94,7 +98,8 @@ def _own_interval(own: Float[np.ndarray, " m"], boot: intervals.Bootstrap, entry
 def _judged(noise: "list[_Lead]", n: int, bars: Thresholds, entry: MetricEntry) -> tuple[VerdictName, str, str]:
     """Verdict, reason and advice from the leads over the members of the noise family."""
     clear = all(lead.interval[0] > 0 and lead.rank >= bars.effect for lead in noise)
-    thin = [lead for lead in noise if entry.unit == "probability" and lead.difference < bars.probability]
+    least = getattr(bars, entry.unit) if entry.unit in LEAST else 0.0
+    thin = [lead for lead in noise if lead.difference < least]
     failing = [lead for lead in noise if lead.upper(len(noise)) < bars.effect]
     worse = [lead for lead in failing if lead.interval[0] <= 0]
     closest = min(noise, key=lambda lead: lead.rank)
@@ -107,7 +112,7 @@ def _judged(noise: "list[_Lead]", n: int, bars: Thresholds, entry: MetricEntry) 
     if failing:
         return "fail", f"Beats {_listed(failing)} by less than {bars.effect:g} standard deviations.", ""
     if clear:
-        return "inconclusive", f"Beats every noise control, but {_listed(thin)} by less than {bars.probability:g}.", ""
+        return "inconclusive", f"Beats every noise control, but {_listed(thin)} by less than {least:g}.", ""
     return "inconclusive", f"{n} samples leave open whether it beats {closest.name}.", advised(closest.rank, n, bars)
 
 

@@ -14,6 +14,7 @@ from cardgen.study import Study
     attribute="perceptual_correspondence",
     question="Do regions of the map rank by brightness as they do by what the prediction loses without them?",
     quantity="rank correlation of a region's brightness with the drop of the prediction when it goes alone",
+    unit="correlation",
     direction="higher",
     source=Source(paper="Gomez et al. 2022", url="https://arxiv.org/abs/2201.13291", where="section 3.2, calibration"),
     rule="vs_noise",
