@@ -16,7 +16,11 @@ from cardgen.study import Study
     quantity="rank correlation of a region's brightness with the drop of the prediction when it goes alone",
     unit="correlation",
     direction="higher",
-    source=Source(paper="Gomez et al. 2022", url="https://arxiv.org/abs/2201.13291", where="calibration: deletion and insertion correlation"),
+    source=Source(
+        paper="Gomez et al. 2022",
+        url="https://arxiv.org/abs/2201.13291",
+        where="calibration: deletion and insertion correlation",
+    ),
     rule="vs_noise",
     size="maps",
     passes=lambda n, explainer, p: n * (explainer.passes + p["parts"] ** 2 + 1),
