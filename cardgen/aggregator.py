@@ -1,4 +1,4 @@
-"""What needs several records: final verdicts, conflicts, coverage; as pandas tables."""
+"""What needs several records: final verdicts and coverage, as pandas tables."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from cardgen.evidence import Evidence, load_all
-from cardgen.records import Attribute, Record
+from cardgen.records import Record
 from cardgen.words import listing, number
 
-__all__ = ["ALPHA", "Evidence", "conflicts", "coverage", "holm", "load_all", "verdicts"]
+__all__ = ["ALPHA", "Evidence", "coverage", "holm", "load_all", "verdicts"]
 
 ALPHA = 0.025
 DECIDED = ("pass", "fail", "inconclusive")
@@ -89,27 +89,3 @@ def coverage(table: pd.DataFrame, evidence: Evidence, method: str) -> pd.DataFra
     counts = counted.reindex(index, fill_value=0).astype(int)
     counts["total"] = totals.reindex(index.get_level_values("attribute")).to_numpy()
     return counts
-
-
-def conflicts(table: pd.DataFrame, evidence: Evidence, method: str, attribute: Attribute) -> list[str]:
-    """Plain sentences: evaluations of one attribute that disagree, and measured verdicts against published ones."""
-    mine = table[(table["method"] == method) & (table["attribute"] == attribute)]
-    found = []
-    for subject, group in mine.groupby("subject"):
-        passed, failed = (list(group.loc[group["final"] == state, "title"]) for state in ("pass", "fail"))
-        if passed and failed:
-            found.append(
-                f"Evaluations disagree on {subject}: {listing(passed)} {'passes' if len(passed) == 1 else 'pass'}, "
-                f"{listing(failed)} {'fails' if len(failed) == 1 else 'fail'}."
-            )
-    measured = rows(mine)
-    for verdict in evidence.literature[method].verdicts:
-        against = {"pass": "fail", "fail": "pass"}.get(verdict.verdict)
-        for row in measured:
-            if (row.metric, row.final) != (verdict.metric, against):
-                continue
-            found.append(
-                f"Measured and published disagree on {row.title}: "
-                f"{row.final} on {row.subject}, published as {verdict.verdict}."
-            )
-    return found

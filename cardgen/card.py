@@ -13,6 +13,7 @@ from cardgen.history import Moved
 from cardgen.records import SCHEMA, MethodEntry, SubjectRecord, Value
 from cardgen.sections import Section, sections
 from cardgen.stale import stale
+from cardgen.trust import calibrated
 from cardgen.words import JUDGED, MARKS, METHODOLOGY, estimate, listing, number, plural, tally
 
 PICTURE = "example.png"
@@ -47,6 +48,7 @@ class Card:
     methodology: dict[str, Section]
     sensitivity: tuple[Section, ...]
     perceptibility: tuple[Section, ...]
+    calibrated: str
     stale: str
     history: tuple[str, ...]
 
@@ -85,6 +87,7 @@ def make_card(method: str, evidence: Evidence, table: pd.DataFrame, facts: Facts
         methodology={key: attributes[key] for key in METHODOLOGY},
         sensitivity=tuple(attributes[key] for key in JUDGED[:3]),
         perceptibility=tuple(attributes[key] for key in JUDGED[3:]),
+        calibrated=calibrated([record for record in evidence.records if record.method == method], evidence),
         stale=_stale(method, evidence),
         history=tuple(history_lines(method, evidence)),
     )

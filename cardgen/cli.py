@@ -77,6 +77,7 @@ SUBJECT: tuple[Callable[[F], F], ...] = (
         help="The data to explain it on: a folder of images, a CSV of path,label,mask, hf:NAME, or digits-on-scenes (default).",
     ),
     click.option("--classes", type=FILE, help="A file that maps class names to the model's outputs."),
+    click.option("--ratings", type=FILE, help="A CSV file of people's ratings of maps (docs/ratings.md)."),
     click.option("--target", help="The class explained: predicted (default), label, or a class number."),
     click.option("--n", type=int, help="Samples for every metric, in place of the budget's."),
     click.option("--device", help="auto (default), cpu, cuda, cuda:N."),
@@ -106,6 +107,24 @@ MEASURED: tuple[Callable[[F], F], ...] = (
     click.option(
         "--missing", is_flag=True, default=None, help="Only what has no record yet; leave changed ones alone."
     ),
+)
+
+
+CHEAP = ("vanilla_gradients", "input_x_gradient", "guided_backprop", "grad_cam")
+"""Methods whose verdicts are repeated unless others are named."""
+CALIBRATED: tuple[Callable[[F], F], ...] = (
+    click.option("--name", help="The subject's folder (default MODEL-DATA)."),
+    click.option(
+        "--methods",
+        callback=_names,
+        help=f"Methods whose verdicts are repeated, with commas (default {', '.join(CHEAP)}).",
+    ),
+    click.option("--metrics", callback=_names, help="Metrics, with commas; `all` by default."),
+    click.option(
+        "--budget", type=click.Choice(["quick", "standard", "full"]), help="Draw counts of the metrics (default quick)."
+    ),
+    click.option("--out", type=FOLDER, help="Folder that takes evaluations/ (default here)."),
+    click.option("--force", is_flag=True, default=None, help="Measure again what is there."),
 )
 
 
@@ -140,6 +159,36 @@ def plan(config: Path | None, **flags: Any) -> None:
     from cardgen.session import run_session
 
     sys.exit(run_session(load_config(config, {**flags, "dry_run": True}), Console()))
+
+
+@main.command()
+@_options(SUBJECT, CALIBRATED)
+@click.option("--images", type=int, default=400, show_default=True, help="Images in the bank.")
+@click.option(
+    "--repetitions", type=int, default=250, show_default=True, help="Verdicts a map; below 200 judge no goal."
+)
+@click.option("--size", type=int, default=64, show_default=True, help="Images behind each verdict.")
+@click.option("--show", is_flag=True, help="Only print what stands in evaluations/; needs no torch.")
+def calibrate(
+    config: Path | None, images: int, repetitions: int, size: int, show: bool, out: Path | None, **flags: Any
+) -> None:
+    """Measure how often verdicts are wrong: how often noise passes, and the truth does not.
+
+    Fills a bank of scores of maps of which it is known what they hold, and judges samples of it again and again. What is measured already
+    is not measured again; after an interruption the same command goes on.
+    """
+    from cardgen.calibration_table import lines
+
+    if show:
+        for line in lines((out or Path()) / "evaluations"):
+            click.echo(line)
+        return
+    from cardgen.calibrating import Size, calibrate_session
+    from cardgen.config import load_config
+
+    flags["methods"] = flags["methods"] or CHEAP
+    settings = load_config(config, {**flags, "out": out})
+    sys.exit(calibrate_session(settings, Size(images, repetitions, size), Console()))
 
 
 @main.command()
@@ -303,6 +352,26 @@ def compare(before: Path, after: Path) -> None:
 
 
 @main.command()
+@click.option("--evaluations", type=FOLDER, default=Path("evaluations"), show_default=True, help="Records to compare.")
+@click.option(
+    "--format", "kind", type=click.Choice(["text", "markdown", "csv", "json"]), default="text", show_default=True
+)
+@click.option("--subject", help="Only this one.")
+@click.option("--out", type=FILE, help="File to write; standard output by default.")
+def agree(evaluations: Path, kind: str, subject: str | None, out: Path | None) -> None:
+    """Compare measured verdicts with published ones: Cohen's κ, and where they disagree. Needs no torch."""
+    from cardgen.agree import agree as compared
+    from cardgen.agree_formats import write
+    from cardgen.records import write_atomic
+
+    found = compared(evaluations, subject)
+    if out:
+        write_atomic(out, write(found, kind))
+    else:
+        click.echo(write(found, kind, Console().width), nl=False)
+
+
+@main.command()
 @click.option("--model", default="digit-cnn", show_default=True, help="As for `run`.")
 @click.option("--data", default="digits-on-scenes", show_default=True, help="As for `run`.")
 @click.option("--repository", help="OWNER/NAME of this repository on GitHub (default: that of the remote origin).")
@@ -337,10 +406,12 @@ def catalogue(check: bool) -> None:
 
 
 @main.command()
-def schema() -> None:
-    """Print the JSON Schema of the records."""
+@click.argument("what", type=click.Choice(["record", "calibration"]), default="record")
+def schema(what: str) -> None:
+    """Print the JSON Schema of the records, or of the calibrations."""
     import json
 
-    from cardgen.records import Record
+    from cardgen.records import Calibration, Record
 
-    click.echo(json.dumps(Record.model_json_schema(mode="serialization"), indent=1, ensure_ascii=False))
+    kind = Calibration if what == "calibration" else Record
+    click.echo(json.dumps(kind.model_json_schema(mode="serialization"), indent=1, ensure_ascii=False))

@@ -30,6 +30,7 @@ class RunConfig(BaseModel):
     preprocess: str | None = None
     data: str = "digits-on-scenes"
     classes: Path | None = None
+    ratings: Path | None = None
     name: str | None = None
     methods: tuple[str, ...] = Field(default=("core",), min_length=1)
     metrics: tuple[str, ...] = Field(default=("all",), min_length=1)

@@ -45,7 +45,7 @@ def examine(config: RunConfig) -> Iterator[Finding]:
 
 def _few(config: RunConfig) -> RunConfig:
     """A handful of samples of one's own data; the embedded data are there anyway."""
-    return config if config.data == DATA else config.model_copy(update={"n": min(config.n or FEW, FEW)})
+    return config if config.data in DATA else config.model_copy(update={"n": min(config.n or FEW, FEW)})
 
 
 def _installation() -> Iterator[Finding]:

@@ -20,8 +20,9 @@ from cardgen.records import Record, SubjectRecord
 from cardgen.runner import Runner
 from cardgen.space import Space
 from cardgen.store import Store
-from cardgen.study import Subject, weights_digest
+from cardgen.study import Subject
 from cardgen.subjects.loading import Loaded, contents, cuts, health
+from cardgen.weights import weights_digest
 
 
 def evaluate(

@@ -11,17 +11,26 @@ from pydantic import Field
 
 from cardgen.errors import CardgenError
 from cardgen.history import Moved, read_history
-from cardgen.literature import Literature, PublishedEvaluation, load_evaluations, load_literature, load_names
+from cardgen.literature import (
+    Literature,
+    Paper,
+    PublishedEvaluation,
+    load_evaluations,
+    load_every,
+    load_literature,
+)
 from cardgen.paths import PACKAGE, shipped
 from cardgen.records import (
     CONTROLS,
     Attribute,
+    Calibration,
     MethodEntry,
     MethodRecord,
     MetricEntry,
     Model,
     Record,
     SubjectRecord,
+    calibration_paths,
     load,
     record_paths,
 )
@@ -53,6 +62,8 @@ class Evidence:
 
     `methods` maps method → subject → its record; `controls` holds the entries of the controls that have one; `metrics`
     are those of the card's template, of the catalogue and of the records, in that order, the later one's words counting.
+    `calibrations` maps (subject, metric) to what there is of them. `literature` has every method that is measured or that somebody
+    published on; `papers` maps addresses in it to their papers.
     `catalogue` is the newest word on versions; `history` maps (subject, method) → verdicts that moved, oldest first.
     `unfinished` names subject/method folders with records but no method.json yet: they are left out.
     """
@@ -63,7 +74,9 @@ class Evidence:
     controls: dict[str, MethodEntry]
     records: tuple[Record, ...]
     control_records: tuple[Record, ...]
+    calibrations: dict[tuple[str, str], Calibration]
     literature: dict[str, Literature]
+    papers: dict[str, Paper]
     metrics: dict[str, Known]
     names: dict[str, str]
     catalogue: Catalogue
@@ -99,6 +112,7 @@ def load_all(evaluations: Path, catalogue: Catalogue | None = None) -> Evidence:
     records = tuple(record for record in measured if record.subject in methods.get(record.method, {}))
     folder = evaluations / LITERATURE
     folder = folder if folder.is_dir() else shipped("evaluations/literature")
+    literature, template = load_every(folder), load_evaluations(folder)
     return Evidence(
         folder=evaluations,
         subjects=subjects,
@@ -106,9 +120,12 @@ def load_all(evaluations: Path, catalogue: Catalogue | None = None) -> Evidence:
         controls={entry.key: entry for entry in [*listed, *entries]},
         records=records,
         control_records=tuple(record for record, control in everything if control),
-        literature={key: load_literature(folder, key) for key in sorted(methods)},
-        metrics=_known(load_evaluations(folder), catalogue, records),
-        names=load_names(folder) | {key: entry.title for key, entry in catalogue.methods.items()},
+        calibrations=dict(_calibrations(evaluations, subjects)),
+        literature={key: load_literature(folder, key) for key in methods} | literature,
+        papers=_papers(template, literature.values()),
+        metrics=_known(template, catalogue, records),
+        names={key: found.table.name for key, found in literature.items() if found.table}
+        | {key: entry.title for key, entry in catalogue.methods.items()},
         catalogue=catalogue,
         history={
             (subject, key): read_history(evaluations, subject, key)
@@ -134,6 +151,11 @@ def _known(
     for entry in [*catalogue.metrics.values(), *(record.catalogue for record in records)]:
         known[entry.key] = Known(entry.title, entry.source.url, entry.attribute)
     return known
+
+
+def _papers(template: Iterable[PublishedEvaluation], literature: Iterable[Literature]) -> dict[str, Paper]:
+    listed = [paper for found in literature if found.table for paper in found.table.papers]
+    return {paper.url: paper for paper in [*listed, *(entry.paper for entry in template)]}
 
 
 def _subject(path: Path) -> SubjectRecord:
@@ -167,6 +189,17 @@ def _records(evaluations: Path, subjects: dict[str, SubjectRecord]) -> Iterator[
         _belongs(path, "catalogue.key", path.stem, record.catalogue.key)
         _has_subject(path, folders[0], subjects)
         yield record, control
+
+
+def _calibrations(
+    evaluations: Path, subjects: dict[str, SubjectRecord]
+) -> Iterator[tuple[tuple[str, str], Calibration]]:
+    for path in calibration_paths(evaluations):
+        found = load(Calibration, path)
+        _belongs(path, "subject", path.parent.parent.name, found.subject)
+        _belongs(path, "metric", path.stem, found.metric)
+        _has_subject(path, found.subject, subjects)
+        yield (found.subject, found.metric), found
 
 
 def _belongs(path: Path, field: str, expected: str, got: str) -> None:

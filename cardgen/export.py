@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +113,12 @@ def _json(evidence: Evidence, subject: str | None) -> bytes:
 
 
 def _csv(evidence: Evidence, subject: str | None) -> bytes:
-    """Text that a spreadsheet would take for a formula gets an apostrophe before it, as spreadsheets themselves write it."""
-    table = _frame(evidence, subject)
-    for name in (name for name, kind in COLUMNS.items() if kind == TEXT):
+    return guarded(_frame(evidence, subject), COLUMNS)
+
+
+def guarded(table: pd.DataFrame, kinds: Mapping[str, str]) -> bytes:
+    """CSV; text that a spreadsheet would take for a formula gets an apostrophe before it, as spreadsheets themselves write it."""
+    for name in (name for name, kind in kinds.items() if kind == TEXT):
         table[name] = [f"'{text}" if text.startswith(FORMULA) else text for text in table[name]]
     return table.to_csv(index=False, lineterminator="\n").encode()
 

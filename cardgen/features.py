@@ -118,9 +118,9 @@ def _check_maps(layer: str, outputs: Sequence[object]) -> None:
 
 
 @contextmanager
-def _cut(module: nn.Module, kept: list[Tensor]) -> Iterator[None]:
+def _cut(module: nn.Module, kept: list[Tensor], graph: bool) -> Iterator[None]:
     def hook(_: nn.Module, __: object, output: Tensor) -> Tensor:
-        kept.append(output.detach().requires_grad_())
+        kept.append(output if graph else output.detach().requires_grad_())
         return kept[-1].clone()  # what comes next may work in place
 
     handle = module.register_forward_hook(hook)
@@ -131,18 +131,18 @@ def _cut(module: nn.Module, kept: list[Tensor]) -> Iterator[None]:
 
 
 def features_and_gradients(
-    model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], layer: str
+    model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], layer: str, *, graph: bool = False
 ) -> tuple[Float[Tensor, "n k u v"], Float[Tensor, "n k u v"]]:
     """Feature maps A^k of a layer and ∂s_c/∂A^k, in one forward pass and a backward pass that ends at the layer.
 
-    A module that runs several times gives its last feature maps.
+    A module that runs several times gives its last feature maps. With `graph` both keep theirs, back to inputs that require gradients.
 
     Raises:
         CardgenError: no such layer, or one whose output is no feature map.
     """
     kept: list[Tensor] = []
-    with torch.enable_grad(), _cut(_named(model, layer), kept):
+    with torch.enable_grad(), _cut(_named(model, layer), kept, graph):
         score = target_logits(model, inputs, targets).sum()
         _check_maps(layer, kept)
-        (gradients,) = torch.autograd.grad(score, kept[-1])
-    return kept[-1].detach(), gradients
+        (gradients,) = torch.autograd.grad(score, kept[-1], create_graph=graph)
+    return kept[-1] if graph else kept[-1].detach(), gradients

@@ -8,8 +8,11 @@ from cardgen.words import MARKS, METHODOLOGY, estimate, listing, number, plural,
 
 CONTROL_WORDS = {
     "noise": "uniform noise",
+    "noise_3": "smooth noise 3×3",
     "noise_4": "smooth noise 4×4",
+    "noise_5": "smooth noise 5×5",
     "noise_7": "smooth noise 7×7",
+    "noise_10": "smooth noise 10×10",
     "noise_14": "smooth noise 14×14",
     "centred_gaussian": "a centred Gaussian",
     "edges": "an edge detector",

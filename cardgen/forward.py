@@ -122,6 +122,12 @@ def target_logits(
     return with_classes(logits(model, inputs), targets).gather(1, targets[:, None])[:, 0]
 
 
+def slopes(model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"]) -> Float[Tensor, "n c h w"]:
+    """∂s_c(x)/∂x with its graph, for inputs that require gradients: what can be differentiated once more."""
+    score = target_logits(model, inputs, targets).sum()
+    return torch.autograd.grad(score, inputs, create_graph=True)[0].float()
+
+
 def with_classes(scores: Float[Tensor, "m k"], targets: Int[Tensor, " n"]) -> Float[Tensor, "m k"]:
     """The scores, after checking that they have every target's class.
 
@@ -157,6 +163,18 @@ def variant_probabilities(
     batch: int,
 ) -> Float[Tensor, "n count"]:
     """f_c of `count` variants of each sample, in full batches."""
+    return variant_scores(model, inputs, targets, count, write, batch)[..., 1].exp()
+
+
+def variant_log_probabilities(
+    model: nn.Module,
+    inputs: Float[Tensor, "n c h w"],
+    targets: Int[Tensor, " n"],
+    count: int,
+    write: Write,
+    batch: int,
+) -> Float[Tensor, "n count"]:
+    """log f_c of `count` variants of each sample, in full batches; finite where f_c itself would round to 0."""
     return variant_scores(model, inputs, targets, count, write, batch)[..., 1]
 
 
@@ -181,7 +199,7 @@ def variant_scores(
     write: Write,
     batch: int,
 ) -> Float[Tensor, "n count 2"]:
-    """s_c and f_c of `count` variants of each sample, in batches that run on from one sample to the next, so all but the last are full.
+    """s_c and log f_c of `count` variants of each sample, in batches that run on from one sample to the next, so all but the last are full.
 
     The variants are written straight into one buffer and only the target's scores are kept, on the device: after the first
     batch nothing waits for the host.
@@ -200,6 +218,6 @@ def variant_scores(
             job += last - first
         scores = logits(model, buffer[: stop - start])
         scores = scores if start else with_classes(scores, targets)
-        both = torch.stack([scores, scores.softmax(1)], dim=2)
+        both = torch.stack([scores, scores.log_softmax(1)], dim=2)
         result[start:stop] = both[torch.arange(stop - start, device=both.device), of_job[start:stop]]
     return result.view(inputs.shape[0], count, 2)

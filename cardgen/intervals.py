@@ -1,15 +1,14 @@
-"""Intervals: bootstrap over samples, over seeds and samples, and Wilson's for shares. Pure numpy."""
+"""Intervals: bootstrap over samples, over seeds and samples; pure numpy. Wilson's for shares is that of cardgen.shares."""
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Float
 
-LEVEL = 0.95
-NORMAL = NormalDist()
+from cardgen.shares import LEVEL as LEVEL
+from cardgen.shares import NORMAL as NORMAL
+from cardgen.shares import wilson as wilson
 
 
 @lru_cache(maxsize=2)
@@ -116,14 +115,3 @@ def percentile(resampled: Float[np.ndarray, " b"], level: float = LEVEL) -> tupl
     """Plain percentile interval."""
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-def wilson(hits: int, n: int, level: float = LEVEL) -> tuple[float, float]:
-    """Wilson's score interval of a share."""
-    if n == 0:
-        return 0.0, 1.0
-    z = NORMAL.inv_cdf((1 + level) / 2)
-    share = hits / n
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return max(0.0, centre - half), min(1.0, centre + half)

@@ -10,7 +10,8 @@ from cardgen.records import Value
 ENGINE = 1
 """Raised when batching, seeding or segments change numbers of every metric."""
 CONTROLS = 1
-"""Raised when the noise family changes."""
+"""Raised when the noise family changes, or a prior that a rule compares with; metrics that measure value-matched noise then raise
+their own version."""
 PICTURES = 1
 """Raised when example pictures are drawn differently."""
 
@@ -43,7 +44,7 @@ def key_parts(
         metric: with its parameters.
         seed: of the run.
         dtype: of the model.
-        draws: of each noise control, 0 where the rule needs none.
+        draws: of each noise control, 0 where the rule needs none; for a rule that compares with priors alone, they are named instead.
     """
     return {
         "engine": ENGINE,
@@ -57,7 +58,11 @@ def key_parts(
         "metric_parameters": digest(dict(metric_parameters))[:SHORT],
         "seed": seed,
         "dtype": dtype,
-        "controls": f"{CONTROLS} {draws}" if draws else "none",
+        "controls": f"{CONTROLS} {draws}"
+        if draws
+        else f"{CONTROLS} priors"
+        if metric.entry.rule == "unchanged"
+        else "none",
     }
 
 

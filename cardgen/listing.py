@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from cardgen.methods import METHODS
 from cardgen.metrics import METRICS
 from cardgen.records import Value
-from cardgen.subjects.embedded import DATA, MODELS
+from cardgen.subjects.embedded import MODELS
 
 
 def lines(what: str) -> Iterator[str]:
@@ -19,8 +19,8 @@ def lines(what: str) -> Iterator[str]:
             needs = f"; needs {', '.join(metric.entry.needs)}" if metric.entry.needs else ""
             yield f"{key:28} {metric.entry.attribute}: {metric.entry.question}{needs}{_parameters(metric.defaults)}"
     else:
-        for key, (classes, description) in MODELS.items():
-            yield f"{key} on {DATA}: {len(classes)} classes; {description}"
+        for key, (classes, description, data) in MODELS.items():
+            yield f"{key} on {data}: {len(classes)} classes; {description}"
 
 
 def _parameters(defaults: Mapping[str, Value]) -> str:

@@ -132,8 +132,7 @@ def load_evaluations(folder: Path) -> tuple[PublishedEvaluation, ...]:
     return load_yaml(PublishedEvaluations, path).evaluations if path.exists() else ()
 
 
-def load_names(folder: Path) -> dict[str, str]:
-    """Method key → name, for every method that the source treats."""
+def load_every(folder: Path) -> dict[str, Literature]:
+    """Method key → what was published on it, for every method that the source treats."""
     keys = sorted(path.stem for path in folder.glob("*.yaml") if path.stem != EVALUATIONS)
-    tables = {key: load_literature(folder, key).table for key in keys}
-    return {key: table.name for key, table in tables.items() if table}
+    return {key: load_literature(folder, key) for key in keys}

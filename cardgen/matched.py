@@ -1,7 +1,8 @@
 """Value-matched noise: the fair opponent of a metric that reads a map's values and not only their order.
 
 Each member of the noise family lends its order, and the method's own values fill it: the pixel that the noise ranks k-th gets what the
-pixel that the method ranks k-th has. The metric measures these maps itself; the rule `matched_noise` reads their scores.
+pixel that the method ranks k-th has. The metric measures these maps itself; the rules
+`vs_matched_noise` and `matched_noise` read their scores.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,8 @@ from cardgen.methods import METHODS
 from cardgen.study import Study, Subject, descending
 
 MATCHED = "matched/"
-"""Begins the names of the parts of scores that hold those of value-matched noise, [draws, n]; the control's key follows."""
+"""Begins the names of the parts of scores that hold those of value-matched noise, [draws, n]; the control's key follows, or,
+where the metric makes a control of its own, its name."""
 
 
 def family() -> list[str]:

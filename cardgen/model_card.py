@@ -27,6 +27,7 @@ class ModelCard:
     measured_on: str
     attributes: tuple[str, ...]
     rows: tuple[Row, ...]
+    conflict_legend: str
     lines: tuple[str, ...]
     sources: tuple[tuple[str, str], ...]
 
@@ -42,6 +43,7 @@ def make_model_card(evidence: Evidence, subject: str) -> ModelCard:
         measured_on=subject_line(evidence.subjects[subject]),
         attributes=overview.attributes,
         rows=overview.by_attribute,
+        conflict_legend=overview.conflict_legend,
         lines=tuple(_line(method, mine, table) for method in mine.methods),
         sources=tuple(sorted(sources.items())),
     )

@@ -8,9 +8,11 @@ import pandas as pd
 
 from cardgen.aggregator import rows, verdicts
 from cardgen.card import subject_line
+from cardgen.conflicts import conflicts
 from cardgen.evidence import Evidence, Known
 from cardgen.records import Attribute
-from cardgen.words import ATTRIBUTES, JUDGED, MARKS, METHODOLOGY, listing, plural
+from cardgen.trust import calibrated
+from cardgen.words import ATTRIBUTES, CONFLICT, CONFLICT_LEGEND, JUDGED, MARKS, METHODOLOGY, listing, plural
 
 SHOWN = ("pass", "fail", "inconclusive")
 
@@ -45,6 +47,11 @@ class Overview:
     matrices: tuple[Matrix, ...]
     controls: tuple[str, ...]
 
+    @property
+    def conflict_legend(self) -> str:
+        """What the mark of a conflict means; empty where no cell has one."""
+        return CONFLICT_LEGEND if any(CONFLICT in cell for row in self.by_attribute for cell in row.cells) else ""
+
 
 def make_overview(evidence: Evidence, table: pd.DataFrame) -> Overview:
     """The overview; `table` is `aggregator.verdicts(evidence.records)`."""
@@ -56,7 +63,10 @@ def make_overview(evidence: Evidence, table: pd.DataFrame) -> Overview:
         attributes=tuple(ATTRIBUTES[key] for key in JUDGED),
         by_attribute=tuple(_by_attribute(method, evidence, table) for method in evidence.methods),
         matrices=tuple(_matrix(title, keys, evidence, table) for title, keys in groups),
-        controls=tuple(controls_line(subject, evidence) for subject in evidence.subjects),
+        controls=tuple(
+            f"{controls_line(subject, evidence)} {calibration_line(subject, evidence)}".strip()
+            for subject in evidence.subjects
+        ),
     )
 
 
@@ -70,9 +80,10 @@ def _by_attribute(method: str, evidence: Evidence, table: pd.DataFrame) -> Row:
     cells = []
     for attribute in JUDGED:
         finals = list(mine.loc[mine["attribute"] == attribute, "final"])
-        cells.append(
-            " ".join(f"{finals.count(key)} {MARKS[key]}" for key in SHOWN if key in finals) or MARKS["untested"]
-        )
+        marks = [f"{finals.count(key)} {MARKS[key]}" for key in SHOWN if key in finals] or [MARKS["untested"]]
+        if conflicts(mine, evidence, method, attribute):
+            marks.append(CONFLICT)
+        cells.append(" ".join(marks))
     run = mine.loc[~mine["final"].isin(["skipped", "error"]), "metric"].nunique()
     return Row(method, _title(method, evidence), (*cells, f"{run} of {len(evidence.metrics)}"))
 
@@ -128,6 +139,13 @@ def controls_line(subject: str, evidence: Evidence) -> str:
     if unknown:
         parts.append(f"Of {plural(unknown, 'control')} the kind is not known.")
     return f"{subject}: {' '.join(part for part in parts if part)}"
+
+
+def calibration_line(subject: str, evidence: Evidence) -> str:
+    """How many of the evaluations that gave a verdict on a subject are calibrated there."""
+    judged = {r.metric: r for r in evidence.records if r.subject == subject and r.verdict in SHOWN}
+    said = calibrated(list(judged.values()), evidence)
+    return f"Calibrated: {said}." if said else ""
 
 
 def _noise(table: pd.DataFrame) -> str:

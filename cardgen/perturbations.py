@@ -1,19 +1,25 @@
 """Random perturbations of a sample, each draw from its own generator, so that draw k is the same in every budget, and what they cost.
 
-`Inputs` recipes for methods that explain a perturbed sample, and drops s_c(x) − s_c(x − I) that all maps of a subject share.
+`Inputs` recipes for methods that explain a perturbed sample, how far its attributions move under them, and drops s_c(x) − s_c(x − I)
+that all maps of a subject share.
 """
 
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from cardgen.draws import generator, uniform
 from cardgen.forward import variant_logits, with_classes
 from cardgen.recipes import Inputs
+from cardgen.similarity import relative_difference
 from cardgen.space import Space
-from cardgen.study import Subject
+from cardgen.study import Study, Subject
+
+CELLS = (4, 8, 16)
+"""Cells a side that corners of the ball are drawn on, in turn."""
 
 Shown = Callable[[int, int, int], Tensor]
 """Sample i under draws first…last−1, [last − first, c, h, w], from (i, first, last)."""
@@ -37,6 +43,61 @@ def ball(radius: float, draw: int) -> Inputs:
         return within(moved, inputs, subject.space)
 
     return Inputs(("ball", radius, draw), make)
+
+
+def corner(radius: float, draw: int) -> Inputs:
+    """x + δ, each cell of a coarse grid, in each channel, at plus or minus `radius` of the channel's range; kept within the space.
+
+    The grid has 4, 8 and 16 cells a side in turn. On digits on scenes the largest of ten such corners moved the attributions of eight
+    methods 1.9 to 7 times as far as the largest of ten uniform draws, the corners of single pixels 1.3 to 1.9 times.
+    """
+    cells = CELLS[draw % len(CELLS)]
+
+    def make(subject: Subject, part: slice) -> Float[Tensor, "m c h w"]:
+        inputs = subject.inputs[part]
+        signs = (
+            uniform(subject.ids[part], (inputs.shape[1], cells, cells), subject.seed, "corner", draw) < 0.5
+        ) * 2.0 - 1
+        share = F.interpolate(signs, size=inputs.shape[2:]).to(inputs.device, inputs.dtype)
+        return within(inputs + radius * subject.space.range(inputs) * share, inputs, subject.space)
+
+    return Inputs(("corner", radius, draw), make)
+
+
+def noisy(sigma: float, draw: int) -> Inputs:
+    """A draw of `gaussian` for each sample."""
+
+    def make(subject: Subject, part: slice) -> Float[Tensor, "m c h w"]:
+        shown = gaussian(subject, sigma)
+        return torch.cat([shown(i, draw, draw + 1) for i in range(len(subject))[part]])
+
+    return Inputs(("noisy", sigma, draw), make)
+
+
+def change(study: Study, recipe: Inputs) -> Float[Tensor, " n"]:
+    """‖A(x') − A(x)‖₂ / ‖A(x)‖₂ of each sample, x' its inputs under a recipe; all channels of A."""
+
+    def compute(part: slice) -> Tensor:
+        return relative_difference(study.upto(part.stop).attributions()[part], study.explain(part, recipe))
+
+    return study.memo(("change", recipe), compute)
+
+
+def keeps(subject: Subject, n: int, recipe: Inputs) -> Bool[Tensor, " n"]:
+    """Whether the predicted class is the same under a recipe."""
+    found: Tensor = subject.logits(n, recipe).argmax(1) == subject.logits(n).argmax(1)
+    return found
+
+
+def distance(subject: Subject, n: int, recipe: Inputs) -> Float[Tensor, " n"]:
+    """‖x' − x‖₂ in shares of each channel's range, float64."""
+
+    def compute(part: slice) -> Tensor:
+        moved = subject.inputs_of(part, recipe) - subject.inputs[part]
+        found: Tensor = (moved / subject.space.range(moved)).double().flatten(1).norm(dim=1)
+        return found
+
+    return subject.per_sample(("distance", recipe), n, compute)
 
 
 def gaussian(subject: Subject, sigma: float) -> Shown:

@@ -15,10 +15,10 @@ from cardgen.registry import unknown
 from cardgen.study import Subject
 from cardgen.subjects.loading import Loaded
 
-JUDGED = ("vs_noise", "randomisation", "axiom", "unchanged")
+JUDGED = ("vs_noise", "vs_matched_noise", "randomisation", "axiom", "unchanged")
 """Rules that controls are put through as well."""
 COMPARED = {"vs_noise": ("noise", "prior"), "unchanged": ("prior",)}
-"""Rules that compare with controls, and with which kinds."""
+"""Rules that compare with controls' scores, and with which kinds; a metric under `vs_matched_noise` measures its opponents itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ def make_plan(config: RunConfig, loaded: Loaded) -> Plan:
         )
     budget = BUDGETS[config.budget]
     methods, metrics = chosen_methods(config.methods), chosen_metrics(config.metrics)
-    make = _Maker(config, loaded, budget)
+    make = Maker(config, loaded, budget)
     families = {key: _family(make, METRICS[key], budget) for key in metrics if METRICS[key].entry.rule in COMPARED}
     jobs = list(_control_jobs(make, metrics, budget)) + [
         make.job(key, METRICS[metric]) for key in methods for metric in metrics
@@ -68,7 +68,7 @@ def make_plan(config: RunConfig, loaded: Loaded) -> Plan:
     return Plan(jobs, families, config.budget)
 
 
-def _family(make: "_Maker", metric: Metric, budget: Budget) -> list[Job]:
+def _family(make: "Maker", metric: Metric, budget: Budget) -> list[Job]:
     """The controls that a metric's rule compares with: all draws of noise, and the priors whose needs the subject meets."""
     controls = [key for key in METHODS if METHODS[key].entry.control in COMPARED[metric.entry.rule]]
     return [
@@ -83,11 +83,11 @@ def _draws(method: Method, budget: Budget) -> list[dict[str, Value]]:
     return [{"draw": draw} for draw in range(budget.draws)] if method.entry.control == "noise" else [{}]
 
 
-def _control_jobs(make: "_Maker", metrics: Sequence[str], budget: Budget) -> Iterator[Job]:
-    """Every control through every judged metric; of the noise family a draw that is no member."""
+def _control_jobs(make: "Maker", metrics: Sequence[str], budget: Budget) -> Iterator[Job]:
+    """Every control but the held-out ones through every judged metric; of the noise family a draw that is no member."""
     for key in METHODS:
         control = METHODS[key].entry.control
-        if not control or ("masks" in METHODS[key].needs and make.loaded.subject.masks is None):
+        if control in ("", "held_out") or ("masks" in METHODS[key].needs and make.loaded.subject.masks is None):
             continue
         given: dict[str, Value] = {"draw": budget.draws} if control == "noise" else {}
         for metric in metrics:
@@ -95,7 +95,7 @@ def _control_jobs(make: "_Maker", metrics: Sequence[str], budget: Budget) -> Ite
                 yield make.job(key, METRICS[metric], given)
 
 
-class _Maker:
+class Maker:
     """Makes the jobs of one run."""
 
     def __init__(self, config: RunConfig, loaded: Loaded, budget: Budget) -> None:
@@ -123,12 +123,16 @@ class _Maker:
             parts["layer"] = self.config.layer
         if "masks" in method.needs:
             parts["masks"] = data_part(self.loaded.samples)
+        if metric.entry.rule == "ratings" and self.loaded.subject.ratings:
+            parts["ratings"] = self.loaded.subject.ratings.digest
         return Job(method, method_parameters, metric, metric_parameters, n, parts, self._skip(method, metric))
 
     def _skip(self, method: Method, metric: Metric) -> str:
         record = self.loaded.record
         if record.health == "chance" and not self.config.force_unhealthy:
             return f"model at chance level (accuracy {record.accuracy:.2g}, n = {record.n})"
+        if "rule" in metric.entry.needs and not self.loaded.subject.ruled:
+            return "it is not proven which pixels drive the model on this data"
         if "masks" in metric.entry.needs and self.loaded.subject.masks is None:
             return "the data has no ground-truth masks"
         if "weights" in metric.entry.needs and self.loaded.black_box:

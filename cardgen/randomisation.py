@@ -1,6 +1,5 @@
 """Maps of the same method under other weights: what all randomisation metrics share, measured once."""
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -16,15 +15,15 @@ NEGLIGIBLE = 0.01
 MEASURES = {"spearman": spearman, "spearman_abs": spearman_abs, "ssim": ssim, "hog": hog_similarity}
 
 
-def to_reset(study: Study, layers: int, draw: int) -> Float[Tensor, "n measures"]:
-    """Similarity of the original maps to those with the topmost `layers` layers re-initialised, under every measure."""
+def to_reset(study: Study, recipe: Weights) -> Float[Tensor, "n measures"]:
+    """Similarity of the original maps to those with layers re-initialised, under every measure."""
 
     def compute(part: slice) -> Tensor:
         original = study.upto(part.stop).maps()[part]
-        other = study.map_of(study.explain(part, Weights(reset=layers, draw=draw)))
+        other = study.map_of(study.explain(part, recipe))
         return torch.stack([measure(original, other) for measure in MEASURES.values()], dim=1)
 
-    return study.memo(("to_reset", layers, draw), compute)
+    return study.memo(("to_reset", recipe), compute)
 
 
 def self_similarity(study: Study, *, jittered: bool) -> Float[Tensor, " n"]:
@@ -53,34 +52,43 @@ def between_images(study: Study) -> Float[Tensor, " n"]:
 def scores(study: Study, draws: int, curve: Curve | None = None) -> Scores:
     """Scores for the randomisation rule, with all layers re-initialised `draws` times."""
     layers = len(study.subject.layers)
-    return against_itself(study, torch.stack([to_reset(study, layers, draw) for draw in range(draws)]), curve)
+    found = torch.stack([to_reset(study, Weights(reset=layers, draw=draw)) for draw in range(draws)])
+    return against_itself(study, found, curve)
 
 
-def against_itself(study: Study, found: Float[Tensor, "draws n measures"], curve: Curve | None = None) -> Scores:
+def against_itself(
+    study: Study,
+    found: Float[Tensor, "draws n measures"],
+    curve: Curve | None = None,
+    valid: Bool[Tensor, " n"] | None = None,
+) -> Scores:
     """Scores for the randomisation rule, from the similarity of maps to those of something else, under every measure.
 
     Values are the mean Spearman correlation over draws. Parts: `similarity` [draws, n], and `self` [n], the method's
     similarity to itself, under another seed or under jittered weights, whichever is lower on average; samples whose prediction the
-    jitter moves take part with the former.
+    jitter moves, 1 in `refused` [n], take part with the former. Samples that are not `valid`, if given, have no part in any mean; one
+    must be.
     """
     found = found.double()
+    kept = torch.ones(study.n, dtype=torch.bool, device=found.device) if valid is None else valid
     accepted = negligible(study)
     reseeded = self_similarity(study, jittered=False)
     jittered = torch.where(accepted, self_similarity(study, jittered=True), reseeded)
-    others = {f"mean_{name}": float(found[..., i].mean()) for i, name in enumerate(MEASURES) if name != "spearman"}
+    others = {f"mean_{name}": float(found[:, kept, i].mean()) for i, name in enumerate(MEASURES) if name != "spearman"}
     return Scores(
         found[..., 0].mean(0).cpu().numpy(),
-        np.ones(study.n, dtype=bool),
+        kept.cpu().numpy(),
         study.flat(),
         parts={
             "similarity": found[..., 0].cpu().numpy(),
-            "self": min(reseeded, jittered, key=lambda similarity: float(similarity.mean())).cpu().numpy(),
+            "self": min(reseeded, jittered, key=lambda similarity: float(similarity[kept].mean())).cpu().numpy(),
+            "refused": (~accepted).double().cpu().numpy(),
         },
         reported={
             **others,
-            "self_reseeded": float(reseeded.mean()),
-            "self_jittered": float(jittered.mean()),
-            "jitter_refused": int((~accepted).sum()),
+            "self_reseeded": float(reseeded[kept].mean()),
+            "self_jittered": float(jittered[kept].mean()),
+            "jitter_refused": int((kept & ~accepted).sum()),
             **({"between_images": float(between_images(study).mean())} if study.n > 1 else {}),
         },
         curve=curve,

@@ -21,20 +21,26 @@ class Reseed:
 class Weights:
     """Changed weights: the topmost `reset` layers re-initialised, and every weight jittered by a relative Gaussian of scale `jitter`.
 
-    `draw` counts re-initialisations.
+    `only` names one layer that is re-initialised beside them. `draw` counts re-initialisations.
     """
 
     reset: int = 0
     jitter: float = 0.0
     draw: int = 0
+    only: str | None = None
 
 
 @dataclass(frozen=True)
 class Network:
-    """Another network in the model's place: `build` makes it of the model and one sample, once a subject."""
+    """Another network in the model's place: `build` makes it of the model and one sample, once a subject.
+
+    `make` gives the inputs that go with it, as those of `Inputs`; `told` changes what a method gets to know of them (its context).
+    """
 
     name: Hashable
     build: Callable[[Any, Any], Any] = field(compare=False)
+    make: Callable[[Any, slice], Any] | None = field(default=None, compare=False)
+    told: Callable[[Any], Any] = field(default=lambda context: context, compare=False)
 
 
 @dataclass(frozen=True)

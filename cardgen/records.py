@@ -1,8 +1,9 @@
 """The records: all that crosses from the measuring half to the publishing half. No torch here.
 
 `evaluations/<subject>/subject.json` holds a `SubjectRecord`, `<subject>/<method>/method.json` a `MethodRecord`, and
-`<subject>/<method>/<metric>.json` a `Record` (controls: `<subject>/controls/<key>/<metric>.json`). Files are strict JSON, numbers
-carry four significant digits, NaN and infinities are refused, and a file is replaced whole or not at all.
+`<subject>/<method>/<metric>.json` a `Record` (controls: `<subject>/controls/<key>/<metric>.json`), and
+`<subject>/calibration/<metric>.json` a `Calibration`. Files are strict JSON, numbers carry four significant digits, NaN and
+infinities are refused, and a file is replaced whole or not at all.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
 from cardgen.errors import CardgenError
+from cardgen.shares import wilson
 
 SCHEMA = 1
 DIGITS = 4
 FEWER_DIGITS = 3
 CONTROLS = "controls"
+CALIBRATION = "calibration"
 
 VerdictName = Literal["pass", "fail", "inconclusive", "descriptive", "skipped", "error"]
 Attribute = Literal[
@@ -110,7 +113,7 @@ class MethodEntry(Model):
     reduction: Literal["sum", "max_abs"]
     signed: bool
     random: bool
-    control: Literal["", "noise", "prior", "flat", "truth"] = ""
+    control: Literal["", "noise", "prior", "flat", "truth", "held_out"] = ""
     version: int = 1
 
 
@@ -252,6 +255,71 @@ class MethodRecord(Model):
     picture_caption: str = ""
 
 
+class Share(Model):
+    """How often something passed, or agreed, of how often it was asked; stored as the list of both. Asked of nothing there is no share."""
+
+    passes: int = Field(ge=0)
+    of: int = Field(ge=1)
+
+    @property
+    def estimate(self) -> float:
+        return self.passes / self.of
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval."""
+        return wilson(self.passes, self.of)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_list(cls, data: Any) -> Any:
+        return (
+            dict(zip(("passes", "of"), data, strict=True))
+            if isinstance(data, list | tuple) and len(data) == 2
+            else data
+        )
+
+    @model_validator(mode="after")
+    def _no_more_than_asked(self) -> Share:
+        if self.passes > self.of:
+            raise ValueError(f"expected no more passes than {self.of}, got {self.passes}")
+        return self
+
+    @model_serializer
+    def _as_list(self) -> list[int]:
+        return [self.passes, self.of]
+
+
+class Calibration(Model):
+    """How far one metric's verdicts can be trusted on one subject: how often what holds nothing passes, and what must pass does.
+
+    Each of `repetitions` draws `n` images of the `images` independent ones there are, and asks the rule for a verdict. `noise` holds
+    the members of the noise family by name, `held_out` maps without information that no rule compares with, `priors` maps that know
+    the data but not the model; of priors no goal is asked. `truth` says how often the positive control passes, `truth_should` what it
+    should do. `agreement` is that of verdicts over disjoint samples, by their size ("50", "100", "200"); `reliability` holds
+    `inter_rater` (Krippendorff's α over images), `inter_method` (Spearman) and the like. `met`: whether every goal that can be judged is
+    met; None where the repetitions judge nothing. A calibration never changes a verdict.
+    """
+
+    schema_version: Literal[1] = 1
+    subject: str
+    metric: str
+    n: int
+    images: int
+    repetitions: int
+    noise: dict[str, Share] = {}
+    held_out: dict[str, Share] = {}
+    priors: dict[str, Share] = {}
+    truth: Share | None = None
+    truth_should: Literal["pass", "fail", ""] = ""
+    agreement: dict[str, Share] = {}
+    reliability: Numbers = {}
+    met: bool | None = None
+    key: str
+    key_parts: Values = {}
+    provenance: Provenance = Provenance()
+
+
 T = TypeVar("T", bound=Model)
 
 
@@ -330,10 +398,20 @@ def _refuse(constant: str) -> None:
 
 
 def record_paths(evaluations: Path) -> Iterator[Path]:
-    """Paths of all metric records below an evaluations folder, sorted; controls' included."""
+    """Paths of all metric records below an evaluations folder, sorted; controls' included, calibrations not."""
     yield from sorted(
         path
         for path in evaluations.glob("*/**/*.json")
         if path.name not in ("subject.json", "method.json")
-        and not any(part.startswith(".") for part in path.relative_to(evaluations).parts)
+        and path.relative_to(evaluations).parts[1] != CALIBRATION
+        and not _hidden(path, evaluations)
     )
+
+
+def calibration_paths(evaluations: Path) -> Iterator[Path]:
+    """Paths of all calibrations below an evaluations folder, sorted."""
+    yield from sorted(path for path in evaluations.glob(f"*/{CALIBRATION}/*.json") if not _hidden(path, evaluations))
+
+
+def _hidden(path: Path, evaluations: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(evaluations).parts)

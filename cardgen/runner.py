@@ -3,8 +3,8 @@
 import hashlib
 import time
 import traceback
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -23,7 +23,7 @@ from cardgen.methods import METHODS
 from cardgen.picture import alt_text, example_picture
 from cardgen.plan import Job, Plan
 from cardgen.provenance import provenance
-from cardgen.records import MethodRecord, Provenance, Record, Rule, save, significant
+from cardgen.records import MethodRecord, Provenance, Record, Rule, Value, save, significant
 from cardgen.scores import Scores
 from cardgen.store import Store
 from cardgen.study import Segment, Study, StudyKey
@@ -59,12 +59,21 @@ class Silent:
 
 
 @dataclass
+class Work:
+    """Samples forwarded in all, and what the evaluations measured would have forwarded each on its own."""
+
+    forwarded: int = 0
+    alone: int = 0
+
+
+@dataclass
 class Outcome:
     """What a run did: records written, found up to date, or kept because they rest on a larger budget."""
 
     written: list[Record] = field(default_factory=list)
     current: int = 0
     kept: int = 0
+    work: Work = field(default_factory=Work)
 
     @property
     def errors(self) -> list[Record]:
@@ -87,24 +96,33 @@ class Runner:
     thresholds: Thresholds = DEFAULTS
     force: bool = False
     progress: Progress = field(default_factory=Silent)
+    work: Work = field(default_factory=Work)
 
     def run(self) -> Outcome:
         """Measure what is missing, controls first, and write records, pictures and subject.json."""
         states = {job: self.state(job) for job in self.plan.jobs}
         found = list(states.values())
-        outcome = Outcome(current=found.count("current"), kept=found.count("kept"))
+        outcome = Outcome(current=found.count("current"), kept=found.count("kept"), work=self.work)
         todo = [job for job, state in states.items() if state == "missing"]
-        families = [job for job in self.family_jobs(todo) if self._stored(job) is None]
+        families = [job for job in self.family_jobs(todo) if self.stored(job) is None]
         self.progress.begin(len(todo) + len(families), sum(job.passes for job in [*families, *todo] if not job.skip))
         self.store.save_subject(self.loaded.record)
-        with counted(self.loaded.subject.model, self.progress.advance):
-            for job in families:
-                self.progress.start(job)
-                self._family_scores(job)
-                self.progress.done(job, None)
+        with self.counting():
+            self.measure(families)
             for _, group in groupby(states, key=lambda job: job.method.entry.key):
                 self._method({job: states[job] for job in group}, outcome)
         return outcome
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Samples forwarded are counted, and told to whoever watches."""
+
+        def add(samples: int) -> None:
+            self.work.forwarded += samples
+            self.progress.advance(samples)
+
+        with counted(self.loaded.subject.model, add):
+            yield
 
     def _method(self, states: Mapping[Job, State], outcome: Outcome) -> None:
         """All jobs of one method, which share its maps; they are dropped afterwards."""
@@ -121,11 +139,21 @@ class Runner:
             self._draw(first, kept="kept" in states.values())
         self._forget()
 
-    def _family_scores(self, job: Job) -> None:
-        """A control's scores; where they fail, so does every record that is compared with them, and says so."""
-        with suppress(Exception):
-            self._scores(job)
-        self._forget()
+    def measure(self, jobs: Sequence[Job]) -> None:
+        """Scores of jobs, stored; those of one method and its parameters together, since they share its maps.
+
+        Where one fails, so does whatever asks for its scores, and says so.
+        """
+        together: dict[tuple[str, Value], list[Job]] = {}
+        for job in jobs:
+            together.setdefault((job.method.entry.key, job.parts["method_parameters"]), []).append(job)
+        for group in together.values():
+            for job in group:
+                self.progress.start(job)
+                with suppress(Exception):
+                    self.scores(job)
+                self.progress.done(job, None)
+            self._forget()
 
     def _forget(self) -> None:
         """Free maps and curves of a method that is done; what belongs to the subject stays."""
@@ -157,7 +185,7 @@ class Runner:
             decision = Decision("skipped", job.skip, 0, {})
         else:
             try:
-                scores = self._scores(job)
+                scores = self.scores(job)
                 entry = job.metric.entry
                 seed = seed_of(digest(job.parts))
                 decision = RULES[entry.rule](scores, self._controls(job), entry, self.thresholds, seed)
@@ -198,14 +226,16 @@ class Runner:
             provenance=Provenance(**where, seconds=seconds, timing=dict(scores.timing) if scores else {}),
         )
 
-    def _stored(self, job: Job) -> Scores | None:
+    def stored(self, job: Job) -> Scores | None:
+        """A job's scores, if they are there and need not be measured anew."""
         return None if self.force else self.store.scores(scores_key(job.parts))
 
-    def _scores(self, job: Job) -> Scores:
+    def scores(self, job: Job) -> Scores:
         """The job's scores: stored ones, unless forced, else measured and stored."""
-        scores = self._stored(job)
+        scores = self.stored(job)
         if scores is None:
             scores = self._measured(job)
+            self.work.alone += scores.passes
             self.store.save_scores(scores_key(job.parts), scores)
         return scores
 
@@ -225,7 +255,7 @@ class Runner:
         jobs = self.plan.families.get(job.metric.entry.key, [])
         rows: dict[str, list[Scores]] = {}
         for control in jobs:
-            stored = self.store.scores(scores_key(control.parts)) or self._scores(control)
+            stored = self.store.scores(scores_key(control.parts)) or self.scores(control)
             rows.setdefault(control.method.entry.key, []).append(stored)
         return {
             key: Control(
@@ -272,7 +302,7 @@ class Runner:
 
     def _picture_key(self, job: Job) -> str:
         """What the picture depends on: no metric, and no samples but those shown."""
-        other = ("metric", "metric_parameters", "controls", "data", "n")
+        other = ("metric", "metric_parameters", "controls", "data", "n", "ratings")
         parts = {name: value for name, value in job.parts.items() if name not in other}
         return digest([PICTURES, parts, self.loaded.samples[:SAMPLES_SHOWN]])
 
@@ -284,7 +314,8 @@ def _larger(found: Record, job: Job, budget: str, samples: Sequence[tuple[str, s
     """Whether a record answers the same question, on these very samples and more, at a larger budget."""
     n = int(found.key_parts.get("n") or 0)
     same = all(
-        found.key_parts.get(part) == job.parts.get(part) for part in ("weights", "target", "seed", "dtype", "layer")
+        found.key_parts.get(part) == job.parts.get(part)
+        for part in ("weights", "target", "seed", "dtype", "layer", "ratings")
     )
     same_samples = n <= len(samples) and found.key_parts.get("data") == data_part(samples[:n])
     larger = (RANK.get(found.budget, 0), n) > (RANK[budget], job.n)

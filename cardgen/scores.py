@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from cardgen.records import Curve, Value
 
@@ -49,6 +49,11 @@ class Scores:
     def with_passes(self, passes: int) -> "Scores":
         """The same scores with the count of samples forwarded."""
         return replace(self, passes=passes)
+
+    def take(self, rows: Int[np.ndarray, " m"]) -> "Scores":
+        """The scores of some of the samples; what is said of all of them together is left out."""
+        parts = {name: part[..., rows] for name, part in self.parts.items()}
+        return Scores(self.values[rows], self.valid[rows], self.flat[rows], parts)
 
     def dumps(self) -> bytes:
         """The content of an npz file that `loads` reads back."""

@@ -6,22 +6,29 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from cardgen.aggregator import conflicts, coverage, rows
+from cardgen.aggregator import coverage, rows
+from cardgen.conflicts import conflicts
 from cardgen.evidence import Evidence
 from cardgen.findings import sentence
 from cardgen.published import published_sentence, table_sentences
 from cardgen.records import Attribute, Record
 from cardgen.stale import stale
+from cardgen.trust import calibration_of, caution, trust
 from cardgen.words import ATTRIBUTES, MARKS, listing, plural, tally
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What was found on one subject, or published; `stale` says of older evidence what is newer."""
+    """What was found on one subject, or published.
+
+    `stale` says of older evidence what is newer; `trust` or `caution` what a calibration says of its metric.
+    """
 
     verdict: str
     text: str
     stale: str = ""
+    trust: str = ""
+    caution: str = ""
 
     @property
     def mark(self) -> str:
@@ -84,11 +91,7 @@ def _measured(method: str, evidence: Evidence, mine: pd.DataFrame) -> dict[str, 
     found = {}
     for metric, by_subject in records.items():
         statements = [
-            Statement(
-                finals[metric, subject][0],
-                sentence(by_subject[subject], *finals[metric, subject], evidence),
-                stale(by_subject[subject], evidence.catalogue, evidence.subjects[subject]),
-            )
+            _statement(by_subject[subject], *finals[metric, subject], evidence)
             for subject in evidence.methods[method]
             if subject in by_subject
         ]
@@ -98,6 +101,17 @@ def _measured(method: str, evidence: Evidence, mine: pd.DataFrame) -> dict[str, 
             statements[-1] = replace(last, text=f"{last.text} Not tested on {listing(missing)}.")
         found[metric] = _named(metric, evidence, tuple(statements))
     return found
+
+
+def _statement(record: Record, final: str, why: str, evidence: Evidence) -> Statement:
+    calibration = calibration_of(record, evidence)
+    return Statement(
+        final,
+        sentence(record, final, why, evidence),
+        stale(record, evidence.catalogue, evidence.subjects[record.subject]),
+        trust(calibration, evidence) if calibration else "",
+        caution(calibration, evidence) if calibration else "",
+    )
 
 
 def _published(method: str, attribute: Attribute, evidence: Evidence) -> tuple[Evaluation, ...]:

@@ -71,6 +71,12 @@ def _say_outcome(outcome: Outcome, console: Console) -> None:
     measured = plural(len(outcome.written) - skipped - failed, "evaluation")
     more = f"{f', {skipped} skipped' if skipped else ''}{f', {failed} failed' if failed else ''}"
     say(console, f"{measured} measured{more}, {outcome.current} up to date.")
+    work = outcome.work
+    if work.forwarded and work.alone:
+        say(
+            console,
+            f"{work.forwarded:,} samples forwarded, {work.forwarded / work.alone:.2f} of what the evaluations would take one by one.",
+        )
     if outcome.kept:
         say(console, f"{outcome.kept} kept, since they rest on a larger budget; --force replaces them.")
     for record in outcome.errors:

@@ -1,6 +1,5 @@
 """Subject and Study: what metrics see. Every forward pass and every map is computed once, in full batches, and shared."""
 
-import hashlib
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from cardgen.features import last_features
 from cardgen.forward import all_logits, counted, prepared, with_classes
 from cardgen.memo import Memo
 from cardgen.methods import Context, Method, attributions, reduced, require_fit
+from cardgen.ratings import Ratings
 from cardgen.recipes import ORIGINAL, Inputs, Network, Original, Recipe, Reseed, Targets, Weights
 from cardgen.records import Value
 from cardgen.similarity import is_flat
@@ -48,6 +48,8 @@ class Subject:
         layer: the layer that methods of class activation take; found if None.
         cuts: sample counts that are asked for; samples are computed in the segments between them, so that results do not depend
             on which count came first.
+        ratings: people's, of maps of these samples, where there are any.
+        ruled: whether the masks are proven to be the pixels that drive the model, all of them and no others.
     """
 
     model: nn.Module
@@ -60,6 +62,8 @@ class Subject:
     batch: int = 32
     layer: str | None = None
     cuts: tuple[int, ...] = ()
+    ratings: Ratings | None = None
+    ruled: bool = False
     memo: Memo = field(default_factory=Memo)
 
     def __len__(self) -> int:
@@ -157,7 +161,8 @@ class Subject:
 
     def inputs_of(self, part: slice, recipe: Recipe) -> Float[Tensor, "m c h w"]:
         """Some samples' inputs under a recipe."""
-        found: Tensor = recipe.make(self, part) if isinstance(recipe, Inputs) else self.inputs[part]
+        make = recipe.make if isinstance(recipe, Inputs | Network) else None
+        found: Tensor = make(self, part) if make else self.inputs[part]
         return found
 
     def targets_of(self, part: slice, recipe: Recipe) -> Int[Tensor, " m"]:
@@ -179,7 +184,8 @@ class Subject:
                     stack.enter_context(
                         weights.changed(self.model, weights.jitter(self.model, recipe.jitter, self.seed))
                     )
-                for layer in self.layers[: recipe.reset]:
+                alone = () if recipe.only is None else (recipe.only,)
+                for layer in (*self.layers[: recipe.reset], *alone):
                     fresh = self.memo.get(
                         ("reset", layer, recipe.draw),
                         partial(weights.reset, self.model, layer, self.seed, recipe.draw),
@@ -238,27 +244,51 @@ class Study:
             return ("given", id(self.given))
         return (self.method.entry.key, tuple(sorted(self.parameters.items())))
 
-    def explain(self, part: slice, recipe: Recipe = ORIGINAL) -> Float[Tensor, "m _ h w"]:
-        """Attributions of some samples under a recipe, computed anew."""
+    def explainer(self) -> Method:
+        """The method, for metrics that explain again.
+
+        Raises:
+            CardgenError: there are only maps.
+        """
         if self.method is None:
             raise CardgenError(
                 "this metric explains again, under other weights, seeds or inputs; it got maps= only; pass method= instead"
             )
-        subject = self.subject
+        return self.method
+
+    def explain(self, part: slice, recipe: Recipe = ORIGINAL) -> Float[Tensor, "m _ h w"]:
+        """Attributions of some samples under a recipe, computed anew."""
+        method, subject = self.explainer(), self.subject
         seed = (
             draws.seed_of(subject.seed, "reseed", recipe.draw)
             if isinstance(recipe, Reseed) and recipe.draw
             else subject.seed
         )
-        context = subject.context(part, seed, self.method)
+        context = subject.context(part, seed, method)
         inputs, targets = subject.inputs_of(part, recipe), subject.targets_of(part, recipe)
         network = recipe if isinstance(recipe, Network) else ORIGINAL
+        if isinstance(recipe, Network):
+            context = recipe.told(context)
         with subject.changed(recipe) as model:
             # of another network it is asked what the method needs, not what it declares
-            check = self.method.fits if isinstance(recipe, Network) else partial(require_fit, self.method)
+            check = method.fits if isinstance(recipe, Network) else partial(require_fit, method)
             fits = partial(check, model, subject.inputs[:1])
-            subject.memo.get(("fits", self.method.entry.key, network), fits)
-            return attributions(self.method, model, inputs, targets, context, self.parameters)
+            subject.memo.get(("fits", method.entry.key, network), fits)
+            return attributions(method, model, inputs, targets, context, self.parameters)
+
+    def maps_of(self, rows: Int[Tensor, " m"], labels: Int[Tensor, " m"]) -> Float[Tensor, "m h w"]:
+        """Maps of some samples, each for a label of its own; those of the class explained are the study's maps."""
+        method, subject = self.explainer(), self.subject
+        found, other = self.maps()[rows], labels != subject.targets[rows]
+        if not other.any():
+            return found
+        again = rows[other]
+        ids = tuple(subject.ids[i] for i in again.tolist())
+        masks = None if subject.masks is None else subject.masks[again]
+        context = replace(subject.context(slice(0, 0), subject.seed, method), ids=ids, masks=masks)
+        made = attributions(method, subject.model, subject.inputs[again], labels[other], context, self.parameters)
+        found[other] = self.map_of(made)
+        return found
 
     def attributions(self) -> Float[Tensor, "n _ h w"]:
         """The method's attributions as they are, before its reduction."""
@@ -290,9 +320,7 @@ class Study:
         """Pixels from most to least salient; ties in the sample's own random order."""
 
         def compute(part: slice) -> Tensor:
-            ties = self.subject.ties(part.stop)[part]
-            values = replace(self, n=part.stop).maps()[part].flatten(1).gather(1, ties)
-            return ties.gather(1, descending(values))
+            return ordered(replace(self, n=part.stop).maps()[part], self.subject.ties(part.stop)[part])
 
         return self.subject.per_sample(StudyKey("order", self.identity), self.n, compute)
 
@@ -305,6 +333,11 @@ class Study:
         return replace(self, n=n)
 
 
+def ordered(maps: Float[Tensor, "n h w"], ties: Int[Tensor, "n p"]) -> Int[Tensor, "n p"]:
+    """Pixels from most to least salient; those of one value as `ties` has them."""
+    return ties.gather(1, descending(maps.flatten(1).gather(1, ties)))
+
+
 def descending(values: Float[Tensor, "n p"]) -> Int[Tensor, "n p"]:
     """The order of each row from its largest value to its smallest; equal values keep their places.
 
@@ -315,28 +348,3 @@ def descending(values: Float[Tensor, "n p"]) -> Int[Tensor, "n p"]:
     bits = (values.neg() + 0.0).view(torch.int32)
     keys = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     return torch.stack([row.sort(stable=True).indices for row in keys])
-
-
-PLAIN = (bool, int, float, str, type(None))
-
-
-def weights_digest(model: nn.Module) -> str:
-    """sha256 over names, types and plain attributes of all modules, and names, shapes and values of all parameters and buffers.
-
-    Plain attributes are public numbers, words, and tuples or lists of them: a stride, a temperature.
-    """
-    digest = hashlib.sha256()
-    for name, module in model.named_modules():
-        plain = {
-            key: value for key, value in vars(module).items() if key[0] != "_" and key != "training" and _plain(value)
-        }
-        digest.update(f"{name} {type(module).__qualname__} {sorted(plain.items())}".encode())
-    for name, value in sorted({**dict(model.named_parameters()), **dict(model.named_buffers())}.items()):
-        array = value.detach().cpu().contiguous().view(-1)
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        digest.update(array.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _plain(value: object) -> bool:
-    return isinstance(value, PLAIN) or (isinstance(value, tuple | list) and all(map(_plain, value)))

@@ -16,6 +16,7 @@ from cardgen.card import Card
 from cardgen.errors import CardgenError
 from cardgen.model_card import ModelCard
 from cardgen.overview import Overview
+from cardgen.paths import shipped
 from cardgen.words import LEGEND, MARKS
 
 INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Cn")
@@ -135,6 +136,11 @@ def render_overview(overview: Overview, templates: Path) -> str:
 def render_model_card(card: ModelCard, templates: Path) -> str:
     """The section of a Hugging Face model card, with its metadata."""
     return _render(templates, "model_card.md.j2", card=card)
+
+
+def render_agreement(view: object, templates: Path | None = None) -> str:
+    """Measured against published verdicts, in Markdown."""
+    return _render(templates or shipped("templates"), "agreement.md.j2", view=view)
 
 
 def render_pull_request(pull: object, templates: Path) -> str:

@@ -18,6 +18,7 @@ class Thresholds(BaseModel):
         tolerance: largest relative error at which an axiom holds for a sample.
         share: of samples for which an axiom must hold.
         margin: how many times as much as the image's own magnitude a map may change; without one, changes are described.
+        reliability: Krippendorff's α below which people's ratings give no verdict.
         samples: with fewer, no verdict is more than inconclusive.
         flat: share of flat maps above which nothing passes.
         resamples: of the bootstrap.
@@ -33,6 +34,7 @@ class Thresholds(BaseModel):
     tolerance: float = Field(default=0.05, ge=0)
     share: float = Field(default=0.9, gt=0, lt=1)
     margin: float | None = Field(default=None, gt=0)
+    reliability: float = Field(default=0.667, ge=-1, le=1)
     samples: int = Field(default=20, ge=2)
     flat: float = Field(default=0.1, ge=0, le=1)
     resamples: int = Field(default=10_000, ge=100)

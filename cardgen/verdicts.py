@@ -26,6 +26,8 @@ __all__ = ["RULES", "Control", "Controls", "Decision", "Rule"]
 
 LEAST = ("probability", "correlation")
 """Units in which a difference can be too small to count, however sure it is; thresholds of these names say how small."""
+RATED = "rated/"
+"""Begins the names of the parts of scores that hold people's ratings of noise, [1, n]; the control's key follows."""
 
 
 def descriptive(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
@@ -46,16 +48,31 @@ def vs_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thres
     for correlations: a map of ones with one corner at 0 hardly varies, so that a lead of .02 is a large effect). fail: for some member
     the one-sided upper bound of e at 1 − 0.025 / members lies below `effect`. p is the largest over members.
     """
+    # a sample counts unless the quantity does not exist for it whatever the map
+    family = [control.valid.any(0) for control in controls.values() if control.kind == "noise"]
+    exists = np.any(family, axis=0) if family else scores.valid
+    least = getattr(bars, entry.unit) if entry.unit in LEAST else None
+    return _against(scores, controls, exists, least, entry, bars, seed)
+
+
+def _against(
+    scores: Scores,
+    controls: Controls,
+    exists: Bool[np.ndarray, " n"],
+    least: float | None,
+    entry: MetricEntry,
+    bars: Thresholds,
+    seed: int,
+) -> Decision:
+    """`vs_noise` on the samples for which the quantity exists, with a least difference, if any, that a pass takes."""
     thresholds: dict[str, Value] = {"effect": bars.effect, "samples": bars.samples, "flat": bars.flat}
-    if entry.unit in LEAST:
-        thresholds[entry.unit] = getattr(bars, entry.unit)
-    family = [control for control in controls.values() if control.kind == "noise"]
-    if not family:
+    if least is not None:
+        thresholds[entry.unit if entry.unit in LEAST else "probability"] = least
+    if all(control.kind != "noise" for control in controls.values()):
         raise CardgenError(
             f"{entry.key}: expected noise controls to compare with, got none; run the noise family as well"
         )
-    # a sample counts unless the quantity does not exist for it whatever the map; a flat map stays in, with no lead over anything
-    exists = np.any([control.valid.any(0) for control in family], axis=0)
+    # a flat map stays in, with no lead over anything
     kept = exists & (scores.valid | scores.flat)
     n, flat = int(kept.sum()), int(scores.flat[kept].sum())
     if n < 2:
@@ -67,7 +84,7 @@ def vs_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thres
         if control.valid[:, kept].any()
     }
     noise = {key: lead for key, lead in leads.items() if controls[key].kind == "noise"}
-    verdict, reason, advice = _judged(list(noise.values()), n, bars, entry)
+    verdict, reason, advice = _judged(list(noise.values()), n, bars, least)
     if n < bars.samples:
         verdict, reason, advice = "inconclusive", few(n, bars), enough(bars)
     elif verdict == "pass" and flat > bars.flat * n:
@@ -95,11 +112,10 @@ def _own_interval(own: Float[np.ndarray, " m"], boot: intervals.Bootstrap, entry
     return boot.interval()
 
 
-def _judged(noise: "list[_Lead]", n: int, bars: Thresholds, entry: MetricEntry) -> tuple[VerdictName, str, str]:
+def _judged(noise: "list[_Lead]", n: int, bars: Thresholds, least: float | None) -> tuple[VerdictName, str, str]:
     """Verdict, reason and advice from the leads over the members of the noise family."""
     clear = all(lead.interval[0] > 0 and lead.rank >= bars.effect for lead in noise)
-    least = getattr(bars, entry.unit) if entry.unit in LEAST else 0.0
-    thin = [lead for lead in noise if lead.difference < least]
+    thin = [lead for lead in noise if least is not None and lead.difference < least]
     failing = [lead for lead in noise if lead.upper(len(noise)) < bars.effect]
     worse = [lead for lead in failing if lead.interval[0] <= 0]
     closest = min(noise, key=lambda lead: lead.rank)
@@ -205,6 +221,8 @@ def randomisation(scores: Scores, controls: Controls, entry: MetricEntry, bars: 
     }
     similarity, own = scores.parts["similarity"][:, scores.valid], scores.parts["self"][scores.valid]
     draws, n = similarity.shape
+    if n == 0 and scores.reason:
+        return Decision("inconclusive", scores.reason, n, thresholds)
     if n < 2:
         return Decision("inconclusive", few(n, bars), n, thresholds, advice=enough(bars))
     over_samples = intervals.weights(seed, n, bars.resamples)
@@ -227,7 +245,7 @@ def randomisation(scores: Scores, controls: Controls, entry: MetricEntry, bars: 
         reason = f"Maps differ in part; {alike}."
         advice = _narrower(n, (estimate, (high - low) / 2), (gap, (gap_high - gap_low) / 2), bars)
     flat = int(scores.flat[scores.valid].sum())
-    refused = int(scores.reported.get("jitter_refused") or 0)
+    refused = int(scores.parts.get("refused", np.zeros(len(scores.valid)))[scores.valid].sum())
     if n < bars.samples:
         verdict, reason, advice = "inconclusive", few(n, bars), enough(bars)
     elif verdict == "pass" and flat > bars.flat * n:
@@ -260,25 +278,62 @@ def _listed(leads: list[_Lead]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 
-def matched_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
-    """As `vs_noise`, against value-matched noise; descriptive, since calibration has not shown yet that noise does not pass it.
+def vs_matched_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
+    """As `vs_noise`, against value-matched noise, for metrics that read a map's values and not only their order.
 
-    For metrics that read a map's values and not only their order: a member of the noise family lends the order, the method's own
-    values fill it. The metric measures these maps itself, and gives their scores as parts `matched/<control>`.
+    A member of the noise family lends the order, the method's own values fill it. The metric measures these maps itself, and gives
+    their scores as parts `matched/<control>`; other controls have no say. A flat map for which the metric has no score counts as no
+    lead over any member.
+
+    Such scores are fractions of 1, so a pass takes a mean lead of `probability` whatever their unit. Without it a map of ones but for
+    one corner "passes" plausibility: objects keep away from that pixel, and a lead of 0.00002 is steady enough for an effect of 0.3.
     """
-    matched: dict[str, Control] = {}
+    opponents = _noise_of(scores, MATCHED)
+    if opponents and not scores.valid.any() and scores.flat.any():
+        return _all_flat(int(scores.flat.sum()), bars)
+    found = _against(scores, opponents, scores.valid | scores.flat, bars.probability, entry, bars, seed)
+    if found.n < bars.samples:
+        return found
+    return replace(
+        found, reason=f"Against its own values in the order of noise: {found.reason[0].lower()}{found.reason[1:]}"
+    )
+
+
+def matched_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
+    """As `vs_matched_noise`, but descriptive: for metrics of which calibration has not shown that noise does not pass."""
+    found = vs_matched_noise(scores, controls, entry, bars, seed)
+    return replace(found, verdict="descriptive", reason=_matched(found, _noise_of(scores, MATCHED)), p=None, advice="")
+
+
+def _all_flat(n: int, bars: Thresholds) -> Decision:
+    """Where no map has a score, since all are flat."""
+    thresholds: dict[str, Value] = {
+        "effect": bars.effect,
+        "samples": bars.samples,
+        "flat": bars.flat,
+        "probability": bars.probability,
+    }
+    if n < bars.samples:
+        return Decision("inconclusive", few(n, bars), n, thresholds, advice=enough(bars))
+    return Decision("fail", "Every map is flat, so none has a lead over noise.", n, thresholds, p=1.0)
+
+
+def _noise_of(scores: Scores, prefix: str) -> dict[str, Control]:
+    """Controls whose scores are parts of the method's own, valid where those are."""
+    found = {}
     for part, values in scores.parts.items():
-        if part.startswith(MATCHED):
-            key = part.removeprefix(MATCHED)
-            valid = np.broadcast_to(scores.valid, values.shape)
-            matched[key] = Control(METHODS[key].entry.title, "noise", values, valid)
-    found = vs_noise(scores, matched, entry, bars, seed)
-    return replace(found, verdict="descriptive", reason=_matched(found, matched), p=None, advice="")
+        if part.startswith(prefix):
+            key = part.removeprefix(prefix)
+            title = METHODS[key].entry.title if key in METHODS else key.replace("_", " ")
+            found[key] = Control(title, "noise", values, np.broadcast_to(scores.valid, values.shape))
+    return found
 
 
 def _matched(found: Decision, matched: Controls) -> str:
     """By how much the method beats the member that it beats least."""
     described = "described, not judged"
+    if found.p is not None and not found.controls:
+        return f"Every map is flat, so none has a lead over its own values in the order of noise: {described}."
     if not found.controls:
         return (
             f"Measured on {found.n} samples, too few to compare with its own values in the order of noise: {described}."
@@ -287,14 +342,41 @@ def _matched(found: Decision, matched: Controls) -> str:
     low, high = lead.interval
     beats = "Beats" if low > 0 else "Does worse than" if high < 0 else "Cannot be told from"
     size = f" by {abs(lead.effect):.2f} standard deviations" if lead.effect is not None and not low <= 0 <= high else ""
-    return f"{beats} its own values in the order of {matched[closest].name}{size}: {described}."
+    own = "own values in the order of " if closest in METHODS else ""
+    return f"{beats} its {own}{matched[closest].name}{size}: {described}."
+
+
+def ratings(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
+    """As `vs_noise`, people's ratings of the method's maps against their ratings of noise, which are parts `rated/<control>`.
+
+    Below a Krippendorff's α (reported `alpha`) of `reliability` raters measure nothing, and there is no verdict; a pass takes ratings of
+    all members of the noise family. Without any, or without ratings at all, the scores are described; what is no rating is no estimate.
+    """
+    rated, alpha = _noise_of(scores, RATED), scores.reported.get("alpha")
+    if not isinstance(alpha, float) or not rated:
+        told = descriptive(scores, controls, entry, bars, seed)
+        return told if isinstance(alpha, float) else replace(told, estimate=None, interval=None)
+    found = vs_noise(scores, rated, entry, bars, seed)
+    found = replace(found, thresholds={**found.thresholds, "reliability": bars.reliability})
+    missing = [
+        METHODS[key].entry.title for key in METHODS if METHODS[key].entry.control == "noise" and key not in rated
+    ]
+    if found.verdict in ("pass", "fail") and alpha < bars.reliability:
+        reason = f"Raters agree too little to judge: Krippendorff's α is {alpha:z.2f}, at least {bars.reliability:g} is needed."
+        return replace(found, verdict="inconclusive", reason=reason)
+    if found.verdict == "pass" and missing:
+        reason = f"Beats every noise control that was rated, but nobody rated {', '.join(missing)}."
+        return replace(found, verdict="inconclusive", reason=reason)
+    return found
 
 
 RULES: Mapping[str, Rule] = {
     "descriptive": descriptive,
     "vs_noise": vs_noise,
+    "vs_matched_noise": vs_matched_noise,
     "matched_noise": matched_noise,
     "randomisation": randomisation,
     "axiom": axiom,
     "unchanged": unchanged,
+    "ratings": ratings,
 }

@@ -15,7 +15,17 @@ from cardgen.errors import CardgenError
 from cardgen.evidence import METHOD, SUBJECT, Evidence, load_all
 from cardgen.history import HISTORY, read_history
 from cardgen.publisher.changes import MEASURED
-from cardgen.records import MethodRecord, Model, Record, SubjectRecord, load, record_paths
+from cardgen.records import (
+    CALIBRATION,
+    Calibration,
+    MethodRecord,
+    Model,
+    Record,
+    SubjectRecord,
+    calibration_paths,
+    load,
+    record_paths,
+)
 
 FROM_SCORES = ("flat", "curve", "reported")
 """What thresholds have no say in."""
@@ -92,6 +102,11 @@ def _malformed(evaluations: Path) -> Iterator[str]:
             load(KINDS.get(path.name, Record), path)
         except CardgenError as error:
             yield str(error)
+    for path in calibration_paths(evaluations):
+        try:
+            load(Calibration, path)
+        except CardgenError as error:
+            yield str(error)
 
 
 def _keys(records: Mapping[str, Record], evidence: Evidence) -> Iterator[str]:
@@ -117,10 +132,12 @@ def _cards(evaluations: Path, cards: Path) -> Iterator[str]:
 def _against(base: Path, records: Mapping[str, Record], evidence: Evidence) -> Iterator[str]:
     """What vanished, scores that moved while their key did not, history that was rewritten."""
     finals = {(row.subject, row.method, row.metric): str(row.final) for row in rows(verdicts(evidence.records))}
-    for path in sorted([*record_paths(base), *base.glob(f"*/**/{METHOD}")]):
+    for path in sorted([*record_paths(base), *calibration_paths(base), *base.glob(f"*/**/{METHOD}")]):
         place = path.relative_to(base).as_posix()
         if not (evidence.folder / place).is_file():
             yield f"{place}: vanished; expected every record of the base; restore it from git"
+        elif path.parent.name == CALIBRATION:
+            yield from _recounted(place, path, evidence.folder / place)
         elif place in records:
             new = records[place]
             final = finals.get((new.subject, new.method, new.metric), "")
@@ -130,6 +147,17 @@ def _against(base: Path, records: Mapping[str, Record], evidence: Evidence) -> I
         now = evidence.folder / place
         if not (now.is_file() and now.read_bytes().startswith(path.read_bytes())):
             yield f"{place}: lines of the base are gone; expected them all, new ones below; restore it from git"
+
+
+def _recounted(place: str, before: Path, after: Path) -> Iterator[str]:
+    """A calibration whose counts are others while its key is the same; one that is malformed in the base may be mended."""
+    try:
+        old = load(Calibration, before)
+    except CardgenError:
+        return
+    new = load(Calibration, after)
+    if old.key == new.key and old.model_copy(update={"provenance": new.provenance}) != new:
+        yield f"{place}: the counts moved, the key did not; expected the base's; restore the file from git, or calibrate again"
 
 
 def _moved(place: str, old: Record | None, new: Record, told: bool) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Changed weights: re-initialised layers and negligible jitter, put in for the length of a `with` and taken out again."""
 
 import copy
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
@@ -91,3 +92,28 @@ def jitter(model: nn.Module, scale: float, seed: int) -> dict[str, Tensor]:
         for name, value in model.named_parameters()
         if value.is_floating_point()
     }
+
+
+PLAIN = (bool, int, float, str, type(None))
+
+
+def weights_digest(model: nn.Module) -> str:
+    """sha256 over names, types and plain attributes of all modules, and names, shapes and values of all parameters and buffers.
+
+    Plain attributes are public numbers, words, and tuples or lists of them: a stride, a temperature.
+    """
+    digest = hashlib.sha256()
+    for name, module in model.named_modules():
+        plain = {
+            key: value for key, value in vars(module).items() if key[0] != "_" and key != "training" and _plain(value)
+        }
+        digest.update(f"{name} {type(module).__qualname__} {sorted(plain.items())}".encode())
+    for name, value in sorted({**dict(model.named_parameters()), **dict(model.named_buffers())}.items()):
+        array = value.detach().cpu().contiguous().view(-1)
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(array.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _plain(value: object) -> bool:
+    return isinstance(value, PLAIN) or (isinstance(value, tuple | list) and all(map(_plain, value)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from cardgen.records import Attribute, VerdictName
 
@@ -25,6 +25,8 @@ LEGEND: tuple[tuple[str, str], ...] = (
     ("error", "stopped with an error"),
     ("untested", "not tested"),
 )
+CONFLICT = "≠"
+CONFLICT_LEGEND = f"{CONFLICT} evaluations of this attribute disagree with each other, or with what was published"
 COUNTED: dict[VerdictName, str] = {
     "pass": "pass",
     "fail": "fail",
@@ -92,6 +94,11 @@ def listing(items: Iterable[str], word: str = "and") -> str:
     """a, b and c."""
     *head, last = list(items)
     return f"{', '.join(head)} {word} {last}" if head else last
+
+
+def few(items: Sequence[str], most: int) -> list[str]:
+    """The items, or of more than `most` the first ones and "n more", which makes no list longer."""
+    return list(items) if len(items) <= most else [*items[: most - 1], f"{len(items) - most + 1} more"]
 
 
 def tally(counts: Mapping[str, int]) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 from cardgen.evidence import Catalogue
 from cardgen.records import (
+    CALIBRATION,
+    Calibration,
     Comparison,
     MethodEntry,
     MethodRecord,
@@ -15,6 +17,7 @@ from cardgen.records import (
     Provenance,
     Record,
     Rule,
+    Share,
     Source,
     SubjectRecord,
     save,
@@ -152,6 +155,29 @@ def write_method(
 def write_record(root: Path, found: Record, control: bool = False) -> None:
     middle = ("controls", found.method) if control else (found.method,)
     save(found, root.joinpath(found.subject, *middle, f"{found.metric}.json"))
+
+
+def calibration(metric: str, subject: str = "digits-cnn", **changes: Any) -> Calibration:
+    """A metric that keeps its goals: the fields that a card speaks of, and a key."""
+    fields: dict[str, Any] = {
+        "subject": subject,
+        "metric": metric,
+        "n": 100,
+        "images": 600,
+        "repetitions": 250,
+        "noise": {"noise": Share(passes=1, of=250), "noise_7": Share(passes=0, of=250)},
+        "held_out": {"noise_5": Share(passes=5, of=250), "random_blob": Share(passes=0, of=250)},
+        "priors": {"centred_gaussian": Share(passes=100, of=250)},
+        "truth": Share(passes=248, of=250),
+        "truth_should": "pass",
+        "met": True,
+        "key": "0" * 32,
+    }
+    return Calibration(**(fields | changes))
+
+
+def write_calibration(root: Path, found: Calibration) -> None:
+    save(found, root / found.subject / CALIBRATION / f"{found.metric}.json")
 
 
 def write_world(root: Path) -> Path:

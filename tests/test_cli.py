@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import small_runs
 from click.testing import CliRunner
+from publishing_fixtures import calibration
 from rich.console import Console
 from small_runs import broken, files, made_metric, mean_of_map, only
 
 from cardgen import cli, display, session
-from cardgen.records import Record, save
+from cardgen.records import Record, dumps, save
 
 ROOT = Path(__file__).parent.parent
 FEW = ("vanilla_gradients", "noise")
@@ -214,10 +215,21 @@ def test_comparing_with_a_folder_that_is_not_there_is_refused():
     assert refused("compare", "no", "where") == "Error: Invalid value for 'BEFORE': Directory 'no' does not exist."
 
 
-def test_the_schema_in_the_documentation_is_what_the_command_prints():
-    assert (ROOT / "docs" / "record.schema.json").read_text(encoding="utf-8") == cardgen("schema").stdout, (
-        "docs/record.schema.json is stale; run `cardgen schema > docs/record.schema.json`"
+@pytest.mark.parametrize("what", ["record", "calibration"])
+def test_the_schema_in_the_documentation_is_what_the_command_prints(what):
+    name = f"docs/{what}.schema.json"
+    assert (ROOT / name).read_text(encoding="utf-8") == cardgen("schema", what).stdout, (
+        f"{name} is stale; run `cardgen schema {what} > {name}`"
     )
+
+
+def test_a_calibration_is_valid_by_its_schema():
+    from jsonschema import Draft202012Validator
+
+    validator = Draft202012Validator(json.loads(cardgen("schema", "calibration").stdout))
+    found = json.loads(dumps(calibration("deletion")))
+    validator.validate(found)
+    assert not validator.is_valid({**found, "noise": {"noise": 0.004}})
 
 
 @pytest.mark.usefixtures("here", "tiny")
@@ -264,6 +276,10 @@ def test_a_stale_catalogue_is_refused_and_rewritten(tmp_path, monkeypatch):
         (
             "subjects",
             "digit-cnn on digits-on-scenes: 10 classes; a small convolutional network that reads the handwritten digit",
+        ),
+        (
+            "subjects",
+            "marker-cnn on markers-on-textures: 5 classes; a small convolutional network, set by hand, that names the marker",
         ),
     ],
 )

@@ -10,6 +10,7 @@ from small_models import tiny_subject
 from small_runs import SHIPPED, only
 
 import cardgen
+from cardgen.kappa import kappa
 from cardgen.metrics import METRICS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -57,6 +58,25 @@ def test_a_sample_s_score_is_its_own(written):
     alone = small.take([3])
     one = cardgen.measure("relevance_rank_accuracy", *alone.call, maps=alone.maps, masks=alone.masks)
     assert np.array_equal(one.values, everything.values[[3]])
+
+
+def test_the_agreement_of_the_page():
+    page = " ".join((DOCS / "read-a-verdict.md").read_text(encoding="utf-8").split())
+    numbers = re.search(
+        r"where (\d+) evaluations pass on both sides, (\d+) fail on both, (\d+) pass here alone and (\d+) there alone, "
+        r"(\d+) of (\d+) agree and κ is ([\d.]+), with a 95 % interval from (0\.\d+) to (0\.\d+)",
+        page,
+    )
+    both, neither, here, there, same, n = map(int, numbers.groups()[:6])
+    pairs = (
+        [("pass", "pass")] * both
+        + [("fail", "fail")] * neither
+        + [("pass", "fail")] * here
+        + [("fail", "pass")] * there
+    )
+    found = kappa(pairs, range(len(pairs)), ("measured", "published"))
+    assert (found.same, found.n, f"{found.value:.1f}") == (same, n, numbers[7])
+    assert [f"{bound:.2f}" for bound in found.interval] == [numbers[8], numbers[9]]
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))

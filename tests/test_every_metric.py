@@ -15,15 +15,25 @@ from cardgen.study import Study, Subject
 from cardgen.verdicts import RULES
 
 CHEAP = {"steps": 10, "reinitialisations": 2, "depths": 3, "curve_samples": 4, "runs": 3, "draws": 5, "tolerance": 0.25}
-CHEAP |= {"perturbations": 20, "noise_draws": 2, "side": 3}
+CHEAP |= {"perturbations": 20, "noise_draws": 2, "layers": 3, "labels": 4, "side": 3}
 ROUNDED = {
     "completeness": 1e-3,
     "infidelity": 1e-5,
     "faithfulness": 1e-5,
-}  # ratios to differences of logits, which float32 rounds by the batch
+    "deletion_correlation": 5e-5,
+    "insertion_correlation": 5e-5,
+    "average_drop": 1e-5,
+    "average_drop_deletion": 1e-5,
+}  # ratios to differences of logits or probabilities, which float32 rounds by the batch
 METHOD = {"method": "vanilla_gradients"}
 AT_MOST = ("minimality",)  # asks nothing of samples that have no sufficient set, and no group twice
-ALIKE = ("computational_efficiency", "determinism", "hyperparameter_dependence", "model_agnosticism")
+ALIKE = (
+    "computational_efficiency",
+    "determinism",
+    "hyperparameter_dependence",
+    "input_invariance",
+    "model_agnosticism",
+)
 
 
 def cheap(key, **changes):

@@ -22,6 +22,8 @@ SCORES = {
     "draws": 8,
     "perturbations": 24,
     "noise_draws": 2,
+    "layers": 3,
+    "labels": 4,
     "side": 3,
 }
 EXPLAINED_BY = {"determinism": "rise"}  # for all others integrated gradients, which leave determinism nothing to say

@@ -107,9 +107,11 @@ def test_cards_build_without_torch_to_the_same_bytes(measured):
     assert cardgen("build", "--check", cwd=measured).returncode == 0
 
 
-def test_compare_and_schema_need_no_torch(measured):
+def test_compare_agree_and_schema_need_no_torch(measured):
     found = cardgen("compare", "evaluations", "evaluations", cwd=measured)
     assert (found.stdout, found.stderr) == ("4 records on both sides; 0 verdicts differ.\n", "")
+    found = cardgen("agree", "--format", "csv", cwd=measured)
+    assert (found.returncode, found.stderr, found.stdout.count("\n")) == (0, "", 1), found.stderr
     assert cardgen("schema").stdout == (ROOT / "docs" / "record.schema.json").read_text(encoding="utf-8")
 
 

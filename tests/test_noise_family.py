@@ -16,12 +16,27 @@ from cardgen.verdicts import RULES, Control
 
 N = 40
 MEMBERS = ("noise", "noise_4", "noise_7", "noise_14")
-AGAINST_NOISE = ("deletion", "insertion", "pointing_game", "localization_utility")
-AGAINST_NOISE += ("faithfulness", "luminosity_calibration", "region_perturbation", "sufficiency", "minimality")
-RANDOMISED = ("model_weight_randomization", "cascading_randomization", "target_sensitivity")
+CURVES = (
+    "deletion",
+    "insertion",
+    "deletion_correlation",
+    "insertion_correlation",
+    "perturbation_morf",
+    "perturbation_lerf",
+    "region_perturbation",
+    "sufficiency",
+    "minimality",
+)
+AGAINST_NOISE = (*CURVES, "faithfulness", "luminosity_calibration", "pointing_game", "localization_utility", "mean_iou")
+RANDOMISED = (
+    "model_weight_randomization",
+    "cascading_randomization",
+    "independent_randomization",
+    "target_sensitivity",
+)
 JUDGED = AGAINST_NOISE + RANDOMISED
 CHEAP = {"steps": 25, "reinitialisations": 3, "depths": 2, "curve_samples": 8}
-CHEAP |= {"perturbations": 100, "noise_draws": 2}
+CHEAP |= {"perturbations": 100, "noise_draws": 2, "layers": 3}
 HELD_OUT = 100  # draws that no control uses
 
 pytestmark = pytest.mark.skipif(
@@ -63,7 +78,7 @@ def verdict(subject, controls, key, method, **parameters):
 
 
 def test_these_are_all_metrics_that_are_judged():
-    rules = ("vs_noise", "randomisation")
+    rules = ("vs_noise", "vs_matched_noise", "randomisation")
     assert {key for key in METRICS if METRICS[key].entry.rule in rules} == set(JUDGED)
 
 
@@ -124,6 +139,10 @@ def test_the_planted_truth_fails_model_sensitivity(subject, controls, key):
 def test_gradients_pass_model_sensitivity(subject, controls, key):
     """Else a rule that fails everything would go unseen."""
     assert verdict(subject, controls, key, "vanilla_gradients") == "pass"
+
+
+def test_signed_gradients_pass_one_layer_at_a_time(subject, controls):
+    assert verdict(subject, controls, "independent_randomization", "input_x_gradient") == "pass"
 
 
 def test_signed_gradients_pass_label_sensitivity(subject, controls):

@@ -7,6 +7,7 @@ import pytest
 from small_runs import loaded, made_metric, only, run, scores_of, store
 
 from cardgen.axioms import axiom
+from cardgen.budgets import BUDGETS
 from cardgen.config import RunConfig
 from cardgen.decisions import Control
 from cardgen.errors import CardgenError
@@ -16,7 +17,7 @@ from cardgen.records import MetricEntry, Source
 from cardgen.scores import Scores
 from cardgen.thresholds import DEFAULTS, Thresholds
 from cardgen.unchanged import LEAST, unchanged
-from cardgen.verdicts import RULES, matched_noise, vs_noise
+from cardgen.verdicts import RULES, matched_noise, vs_matched_noise, vs_noise
 from tests.reference import verdicts as reference
 
 FAST = Thresholds(resamples=1000)
@@ -329,6 +330,139 @@ class TestMatchedNoise:
     def test_scores_without_matched_noise_are_an_error(self):
         with pytest.raises(CardgenError, match="metric: expected noise controls to compare with, got none"):
             matched_noise(scores(np.ones(64)), {}, entry("matched_noise"), FAST, 3)
+
+
+def untitled(leads):
+    """The same opponents as controls of `vs_noise`."""
+    own = np.linspace(0.3, 0.5, len(next(iter(leads.values()))))
+    return {
+        key: Control(
+            METHODS[key].entry.title, "noise", np.stack([own + lead, own + lead]), np.ones((2, len(own)), bool)
+        )
+        for key, lead in leads.items()
+    }
+
+
+class TestVsMatchedNoise:
+    def decide(self, leads, bars=FAST, **options):
+        return vs_matched_noise(matched(leads, **options), {}, entry("vs_matched_noise"), bars, 3)
+
+    @pytest.mark.parametrize(
+        ("effects", "verdict", "reason"),
+        [
+            ((0.9, 0.7), "pass", "beats every noise control; smooth noise 7×7 comes closest."),
+            ((0.7, -0.3), "fail", "no better than smooth noise 7×7."),
+            ((-0.5, -0.6), "fail", "no better than any noise control."),
+            ((0.7, 0.22), "inconclusive", "64 samples leave open whether it beats smooth noise 7×7."),
+        ],
+    )
+    def test_judges_as_vs_noise_does(self, effects, verdict, reason):
+        leads = {key: exact(64, effect) for key, effect in zip(("noise", "noise_7"), effects, strict=True)}
+        found = self.decide(leads)
+        assert (found.verdict, found.reason) == (verdict, f"Against its own values in the order of noise: {reason}")
+        probability = entry("vs_noise").model_copy(update={"unit": "probability"})
+        judged = vs_noise(scores(np.linspace(0.3, 0.5, 64)), untitled(leads), probability, FAST, 3)
+        assert judged.reason[1:] == reason[1:]
+        same = ("verdict", "n", "thresholds", "estimate", "interval", "effect", "p", "advice", "controls")
+        assert all(getattr(found, name) == getattr(judged, name) for name in same)
+
+    def test_too_few_decide_nothing(self):
+        found = self.decide({"noise": exact(19, 3.0)})
+        assert (found.verdict, found.advice) == ("inconclusive", "at least 20 samples")
+        assert found.reason == "Too few samples to judge: 19, at least 20 are needed."
+
+    @pytest.mark.parametrize(("scale", "verdict"), [(0.12, "pass"), (0.08, "inconclusive")])
+    def test_a_steady_lead_over_next_to_nothing_is_no_pass(self, scale, verdict):
+        found = self.decide({"noise": scale * exact(64, 0.9)})  # 0.0108 and 0.0072 on average
+        assert (found.verdict, found.thresholds["probability"]) == (verdict, 0.01)
+        assert ("but uniform noise by less than 0.01." in found.reason) == (verdict == "inconclusive")
+        assert self.decide({"noise": scale * exact(64, 0.9)}, Thresholds(probability=0.02)).verdict == "inconclusive"
+
+    def test_controls_that_the_metric_did_not_measure_have_no_say(self):
+        leads = {"noise": exact(64, 0.9)}
+        worse = {"noise_4": Control("Smooth noise 4×4", "noise", np.zeros((1, 64)), np.ones((1, 64), bool))}
+        judged = vs_matched_noise(matched(leads), worse, entry("vs_matched_noise"), FAST, 3)
+        assert judged == self.decide(leads)
+
+    @pytest.mark.parametrize(("flat", "verdict"), [(10, "pass"), (11, "inconclusive")])
+    def test_flat_maps_without_a_score_stay_in_as_no_lead(self, flat, verdict):
+        of = matched({"noise": exact(100, 1.5)})
+        without = np.arange(100) % 100 < flat
+        values = np.where(without, 0.0, of.values)
+        parts = {"matched/noise": np.where(without, 0.0, of.parts["matched/noise"])}
+        found = vs_matched_noise(scores(values, ~without, without, parts), {}, entry("vs_matched_noise"), FAST, 3)
+        assert (found.verdict, found.n) == (verdict, 100)
+        lead = np.where(without, 0.0, (parts["matched/noise"].mean(0) - values))
+        assert found.effect == pytest.approx(lead.mean() / lead.std(ddof=1))
+        # the scores told are of maps that have one
+        assert found.estimate == pytest.approx(values[~without].mean())
+        assert found.controls["noise"].estimate == pytest.approx(parts["matched/noise"][:, ~without].mean(), rel=1e-3)
+
+    def test_samples_without_a_score_for_any_map_drop_out(self):
+        of = matched({"noise": exact(60, 1.5)})
+        valid = np.arange(60) < 40
+        found = vs_matched_noise(scores(of.values, valid, None, of.parts), {}, entry("vs_matched_noise"), FAST, 3)
+        assert (found.verdict, found.n) == ("pass", 40)
+
+    @pytest.mark.parametrize(("n", "verdict"), [(19, "inconclusive"), (20, "fail")])
+    def test_flat_maps_alone_fail(self, n, verdict):
+        flat = scores(np.zeros(n), np.zeros(n, bool), np.ones(n, bool), {"matched/noise": np.zeros((2, n))})
+        found = vs_matched_noise(flat, {}, entry("vs_matched_noise"), FAST, 3)
+        assert (found.verdict, found.n, found.estimate) == (verdict, n, None)
+        if n == 20:
+            assert found.reason == "Every map is flat, so none has a lead over noise."
+            described = matched_noise(flat, {}, entry("matched_noise"), FAST, 3)
+            assert (described.verdict, described.n, described.p) == ("descriptive", 20, None)
+            assert described.reason == (
+                "Every map is flat, so none has a lead over its own values in the order of noise: described, not judged."
+            )
+
+    def test_scores_without_matched_noise_are_an_error(self):
+        with pytest.raises(CardgenError, match="metric: expected noise controls to compare with, got none"):
+            vs_matched_noise(scores(np.ones(64)), {}, entry("vs_matched_noise"), FAST, 3)
+
+    def test_controls_run_through_it_and_no_family_does(self, monkeypatch):
+        only(
+            monkeypatch,
+            ["vanilla_gradients", "noise", "edges", "constant"],
+            [made_metric("judged", of_values, rule="vs_matched_noise"), made_metric("told", rule="matched_noise")],
+        )
+        plan = make_plan(RunConfig(methods=("vanilla_gradients",)), loaded())
+        assert plan.families == {}
+        found = {(job.method.entry.key, job.metric.entry.key) for job in plan.jobs}
+        assert found == {(key, "judged") for key in ("vanilla_gradients", "noise", "edges", "constant")} | {
+            ("vanilla_gradients", "told")
+        }
+        draws = {job.method_parameters["draw"] for job in plan.jobs if job.method.entry.key == "noise"}
+        assert draws == {BUDGETS["quick"].draws}, "a draw whose order is none of the opponents'"
+
+    def test_the_key_names_the_draws(self, monkeypatch):
+        only(monkeypatch, ["vanilla_gradients"], [made_metric("judged", of_values, rule="vs_matched_noise")])
+        jobs = [make_plan(RunConfig(budget=budget), loaded()).jobs[0] for budget in ("quick", "standard")]
+        assert [job.metric_parameters["noise_draws"] for job in jobs] == [3, 5]
+        assert jobs[0].parts["metric_parameters"] != jobs[1].parts["metric_parameters"]
+        assert {job.parts["controls"] for job in jobs} == {"none"}
+
+    def test_opponents_are_as_many_as_a_budget_s_draws_of_noise(self):
+        assert all(budget.metric["noise_draws"] == budget.draws for budget in BUDGETS.values())
+
+    def test_in_a_run(self, monkeypatch, tmp_path):
+        only(
+            monkeypatch,
+            ["vanilla_gradients", "noise"],
+            [made_metric("judged", of_values, rule="vs_matched_noise", direction="lower")],
+        )
+        assert run(loaded(n=40), tmp_path).errors == []
+        found = store(tmp_path).record(store(tmp_path).path(METHODS["vanilla_gradients"].entry, "judged"))
+        assert (found.verdict, found.rule.name) == ("fail", "vs_matched_noise")
+        assert set(found.controls) == {"noise"}
+
+
+def of_values(study, *, noise_draws=5):
+    """The sum of each map's values, which no order changes."""
+    values = study.maps().double().sum((1, 2)).numpy()
+    parts = {"matched/noise": np.tile(values, (noise_draws, 1))}
+    return Scores(values, study.flat() | True, study.flat(), parts)
 
 
 class TestInARun:

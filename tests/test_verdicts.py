@@ -13,7 +13,17 @@ from cardgen.records import MetricEntry, Source
 from cardgen.scores import Scores
 from cardgen.thresholds import DEFAULTS, Thresholds
 from cardgen.unchanged import unchanged
-from cardgen.verdicts import RULES, Control, advised, descriptive, matched_noise, randomisation, vs_noise
+from cardgen.verdicts import (
+    RULES,
+    Control,
+    advised,
+    descriptive,
+    matched_noise,
+    randomisation,
+    ratings,
+    vs_matched_noise,
+    vs_noise,
+)
 from tests.reference import verdicts as reference
 
 SEED = 5
@@ -434,9 +444,8 @@ class TestRandomisation:
     @pytest.mark.parametrize(("refused", "verdict"), [(6, "pass"), (7, "inconclusive")])
     def test_a_jitter_that_moves_predictions_leaves_self_similarity_unknown(self, refused, verdict):
         found = similar(0.05, 0.99, n=64)
-        judged = randomisation(
-            replace(found, reported={"jitter_refused": refused}), {}, entry("randomisation", "lower"), FAST, SEED
-        )
+        parts = {**found.parts, "refused": (np.arange(64) < refused).astype(float)}
+        judged = randomisation(replace(found, parts=parts), {}, entry("randomisation", "lower"), FAST, SEED)
         assert judged.verdict == verdict
         assert ("jittered weights change" in judged.reason) == (verdict == "inconclusive")
 
@@ -689,10 +698,12 @@ def test_rules_by_name():
     assert dict(RULES) == {
         "descriptive": descriptive,
         "vs_noise": vs_noise,
+        "vs_matched_noise": vs_matched_noise,
         "matched_noise": matched_noise,
         "randomisation": randomisation,
         "axiom": axiom,
         "unchanged": unchanged,
+        "ratings": ratings,
     }
 
 

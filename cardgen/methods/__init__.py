@@ -6,7 +6,7 @@ evaluation mode with frozen parameters, and a chunk of samples that its `context
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -54,6 +54,8 @@ class Context:
 
 
 Explain = Callable[..., Float[Tensor, "n _ h w"]]
+Terms = Callable[..., Iterable[Float[Tensor, "n _ h w"]]]
+"""Called as the method itself is, with inputs that require gradients: tensors that sum to its attributions, each with its own graph."""
 Ranges = Mapping[str, tuple[Value, ...]]
 Fits = Callable[[nn.Module, Float[Tensor, "1 c h w"]], None]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -70,6 +72,7 @@ class Method:
     complete: str = ""
     ranges: Ranges = field(default_factory=dict)
     fits: Fits = lambda model, example: None
+    terms: Terms | None = None
 
     @property
     def defaults(self) -> dict[str, Value]:
@@ -120,6 +123,7 @@ def method(
     complete: str = "",
     ranges: Ranges | None = None,
     fits: Fits = lambda model, example: None,
+    terms: Terms | None = None,
     version: int = 1,
     passes: Callable[[Mapping[str, Any]], int] = lambda parameters: 0,
 ) -> Callable[[F], F]:
@@ -133,11 +137,13 @@ def method(
         reduction: how attributions become a map: "sum" over channels, or "max_abs", the maximum of absolute values.
         signed: whether the map's sign means evidence for and against.
         random: whether it draws random numbers.
-        control: for controls, what kind: noise, prior, flat or truth.
+        control: for controls, what kind: noise, prior, flat, truth, or held_out (for calibration alone).
         needs: what the subject must have: masks.
         complete: the hyperparameter that names the baseline against which the method claims completeness; empty where it claims none.
         ranges: values over which people set each hyperparameter, for hyperparameter_dependence.
         fits: raises CardgenError where the method cannot explain the model; the words up to the first `;` become the reason.
+        terms: the same attributions as a sum of tensors that autograd follows back to the inputs, where they are differentiable and
+            the derivative is not zero by nature.
         version: of the numbers.
         passes: samples forwarded (a backward pass counts as one) for one map, from the hyperparameters.
     """
@@ -145,7 +151,7 @@ def method(
     entry = MethodEntry(**fields, signed=signed, random=random, control=control, version=version)  # type: ignore[arg-type]
 
     def register(function: F) -> F:
-        METHODS.add(key, Method(entry, function, passes, needs, complete, ranges or {}, fits))
+        METHODS.add(key, Method(entry, function, passes, needs, complete, ranges or {}, fits, terms))
         return function
 
     return register

@@ -1,12 +1,21 @@
 """Input × gradient: each input value times the slope of the class score in it."""
 
+from collections.abc import Iterator
+
 from captum.attr import InputXGradient
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cardgen.forward import target_logits
+from cardgen.forward import slopes, target_logits
 from cardgen.methods import Context, method
 from cardgen.records import Source
+
+
+def terms(
+    model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], context: Context
+) -> Iterator[Float[Tensor, "n c h w"]]:
+    """The product, with its graph."""
+    yield inputs * slopes(model, inputs, targets)
 
 
 @method(
@@ -14,6 +23,7 @@ from cardgen.records import Source
     title="Input × Gradient",
     source=Source(paper="Shrikumar et al. 2016", url="https://arxiv.org/abs/1605.01713"),
     access="gradients",
+    terms=terms,
     passes=lambda parameters: 2,
 )
 def input_x_gradient(

@@ -1,13 +1,32 @@
 """Integrated gradients: the gradient summed along a straight path from a baseline to the input."""
 
+from collections.abc import Iterator
+
+import numpy as np
 from captum.attr import IntegratedGradients
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cardgen.forward import logits, with_classes
+from cardgen.forward import logits, slopes, with_classes
 from cardgen.methods import Context, method
 from cardgen.records import Source
 from cardgen.space import substrate
+
+
+def terms(
+    model: nn.Module,
+    inputs: Float[Tensor, "n c h w"],
+    targets: Int[Tensor, " n"],
+    context: Context,
+    *,
+    steps: int,
+    baseline: str,
+) -> Iterator[Float[Tensor, "n c h w"]]:
+    """The share of each quadrature node, with its graph."""
+    start = substrate(baseline, inputs, context.space)
+    away = inputs - start
+    for node, weight in zip(*np.polynomial.legendre.leggauss(steps), strict=True):
+        yield float(weight) / 2 * away * slopes(model, start + (1 + float(node)) / 2 * away, targets)
 
 
 @method(
@@ -17,6 +36,7 @@ from cardgen.space import substrate
     access="gradients",
     complete="baseline",
     ranges={"steps": (20, 50, 200), "baseline": ("black", "white", "grey", "mean", "blur")},
+    terms=terms,
     passes=lambda parameters: 2 * parameters["steps"],
 )
 def integrated_gradients(

@@ -1,15 +1,33 @@
 """SmoothGrad: the gradient averaged over noisy copies of the input."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from cardgen.errors import CardgenError
-from cardgen.forward import target_logits
+from cardgen.forward import slopes, target_logits
 from cardgen.methods import Context, method
 from cardgen.records import Source
+
+
+def terms(
+    model: nn.Module,
+    inputs: Float[Tensor, "n c h w"],
+    targets: Int[Tensor, " n"],
+    context: Context,
+    *,
+    n_samples: int,
+    noise_level: float,
+) -> Iterator[Float[Tensor, "n c h w"]]:
+    """The share of each noisy copy, with its graph."""
+    sigma = noise_level * context.space.range(inputs)
+    draws = context.generators("smoothgrad")
+    for _ in range(n_samples):
+        noise = torch.stack([torch.randn(inputs.shape[1:], generator=draw) for draw in draws])
+        yield slopes(model, inputs + sigma * noise.to(inputs), targets) / n_samples
 
 
 @method(
@@ -21,6 +39,7 @@ from cardgen.records import Source
     signed=False,
     random=True,
     ranges={"n_samples": (10, 50, 200), "noise_level": (0.05, 0.15, 0.3)},
+    terms=terms,
     passes=lambda parameters: 2 * parameters["n_samples"],
 )
 def smoothgrad(

@@ -1,12 +1,21 @@
 """Vanilla gradients: how the class score answers to each pixel."""
 
+from collections.abc import Iterator
+
 from captum.attr import Saliency
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cardgen.forward import target_logits
+from cardgen.forward import slopes, target_logits
 from cardgen.methods import Context, method
 from cardgen.records import Source
+
+
+def terms(
+    model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], context: Context
+) -> Iterator[Float[Tensor, "n c h w"]]:
+    """The gradient, with its graph."""
+    yield slopes(model, inputs, targets)
 
 
 @method(
@@ -16,6 +25,7 @@ from cardgen.records import Source
     access="gradients",
     reduction="max_abs",
     signed=False,
+    terms=terms,
     passes=lambda parameters: 2,
 )
 def vanilla_gradients(

@@ -83,7 +83,8 @@ def metric(
         rule: the decision rule, a key of `cardgen.verdicts.RULES`.
         size: which of the budget's sample sizes it takes.
         unit: of the number; "probability" also asks for a difference of at least 0.01, "correlation" of at least 0.05.
-        needs: what the subject must have: masks, weights (a model that can be changed, not only asked), or classes (two or more).
+        needs: what the subject must have: masks, rule (masks that are proven to be what drives the model), weights (a model that can be
+            changed, not only asked), or classes (two or more).
         requires: metrics whose pass this one's pass needs.
         fits: raises CardgenError where the model cannot be measured; the words up to the first `;` become the reason.
         version: of the numbers.

@@ -11,18 +11,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cardgen.evidence import METHOD, SUBJECT
-from cardgen.records import CONTROLS, MethodRecord, Record, SubjectRecord
+from cardgen.records import CALIBRATION, CONTROLS, Calibration, MethodRecord, Record, SubjectRecord
 
 PICTURE = "example.png"
 COUNTED = {"accuracy", "accuracy_interval", "majority_share"}
 """Fields of a subject in whose last digit two machines may differ."""
 
 
-def kind_of(name: str) -> type[SubjectRecord] | type[MethodRecord] | type[Record]:
-    """What a JSON file of that name holds."""
+def kind_of(path: str) -> type[SubjectRecord] | type[MethodRecord] | type[Calibration] | type[Record]:
+    """What the JSON file at a path below the evaluations holds."""
+    folder, _, name = path.rpartition("/")
     if name == SUBJECT:
         return SubjectRecord
-    return MethodRecord if name == METHOD else Record
+    if name == METHOD:
+        return MethodRecord
+    return Calibration if folder.rpartition("/")[2] == CALIBRATION else Record
 
 
 def lay(evaluations: Path, new: Mapping[str, bytes]) -> dict[str, str]:
@@ -37,7 +40,7 @@ def lay(evaluations: Path, new: Mapping[str, bytes]) -> dict[str, str]:
     for path in new:
         own = path.rpartition("/")[0]
         told = f"{own}/{METHOD}" if path.endswith(f"/{PICTURE}") else path
-        shared = path.endswith(f"/{SUBJECT}") or path.split("/")[1] == CONTROLS
+        shared = path.endswith(f"/{SUBJECT}") or path.split("/")[1] in (CONTROLS, CALIBRATION)
         there = evaluations / told
         said = say(told, new[told]) if told in new else ""
         if (shared or own in finished) and not (there.is_file() and said == say(told, there.read_bytes())):
@@ -50,10 +53,12 @@ def lay(evaluations: Path, new: Mapping[str, bytes]) -> dict[str, str]:
 
 def say(path: str, data: bytes) -> str:
     """What a record says, whatever it was measured with, as canonical JSON; a control's verdict is no verdict on a method."""
-    record = kind_of(path.rpartition("/")[2]).model_validate_json(data)
+    record = kind_of(path).model_validate_json(data)
     if isinstance(record, Record):
         kept = {"key", "rule", "catalogue", "verdict"} | ({"reason"} if record.verdict == "skipped" else set())
         said = record.model_dump(mode="json", include=kept - ({"verdict"} if CONTROLS in path.split("/") else set()))
+    elif isinstance(record, Calibration):
+        said = record.model_dump(mode="json", include={"key", "met"})
     elif isinstance(record, MethodRecord) and record.key:
         said = record.model_dump(mode="json", include={"key", "catalogue", "parameters"})
     else:

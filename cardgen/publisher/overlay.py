@@ -21,7 +21,7 @@ from cardgen.evidence import LITERATURE, METHOD, SLUG, SUBJECT, load_all
 from cardgen.publisher.changes import Change, changes, hold_back
 from cardgen.publisher.history import append_history
 from cardgen.publisher.lay import PICTURE, kind_of, lay
-from cardgen.records import CONTROLS, Record, dumps, load, record_paths
+from cardgen.records import CALIBRATION, CONTROLS, Record, dumps, load, record_paths
 from cardgen.regions import DIGEST, edited, parse
 
 EVALUATIONS, CARDS = "evaluations", "cards"
@@ -124,9 +124,9 @@ def overlay(
 
 
 def of_method(new: Mapping[str, bytes], method: str) -> dict[str, bytes]:
-    """What a run says of one method, with its subjects and their controls."""
+    """What a run says of one method, with its subjects, their controls and calibrations."""
     subjects = {path.split("/")[0] for path in new if path.split("/")[1] == method}
-    mine = (method, SUBJECT, CONTROLS)
+    mine = (method, SUBJECT, CONTROLS, CALIBRATION)
     return {path: data for path, data in new.items() if path.split("/")[0] in subjects and path.split("/")[1] in mine}
 
 
@@ -137,7 +137,7 @@ def methods_in(files: Mapping[str, bytes | None]) -> list[str]:
         parts = path.split("/")
         if parts[0] == CARDS and len(parts) == 3:
             found.add(parts[1])
-        if parts[0] == EVALUATIONS and len(parts) == 4 and parts[2] != CONTROLS:
+        if parts[0] == EVALUATIONS and len(parts) == 4 and parts[2] not in (CONTROLS, CALIBRATION):
             found.add(parts[2])
     return sorted(found)
 
@@ -163,7 +163,7 @@ def _link(path: Path) -> CardgenError:
 
 
 def _canonical(path: Path) -> bytes:
-    record = load(kind_of(path.name), path)
+    record = load(kind_of(path.as_posix()), path)
     if isinstance(record, Record) and record.verdict == "error":
         raise CardgenError(
             f"{path}: the evaluation stopped with an error ({record.reason:.200}); expected records without errors to "

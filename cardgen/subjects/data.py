@@ -38,6 +38,7 @@ class Data:
         name: short, fit for a folder name.
         classes: names by output, () where they are not known.
         notes: sentences for the user: what could not be read, how classes were matched, which masks are missing.
+        ruled: whether the masks are proven to be the pixels that drive the model, all of them and no others.
     """
 
     images: UInt8[np.ndarray, "n c h w"]
@@ -47,6 +48,7 @@ class Data:
     name: str
     classes: tuple[str, ...]
     notes: tuple[str, ...]
+    ruled: bool = False
 
 
 def load_data(

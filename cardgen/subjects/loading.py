@@ -20,16 +20,19 @@ from cardgen.errors import CardgenError
 from cardgen.features import check_layer
 from cardgen.forward import prepared
 from cardgen.intervals import wilson
+from cardgen.methods import METHODS
 from cardgen.probe import batch_size
+from cardgen.ratings import read_ratings
 from cardgen.records import SubjectRecord
 from cardgen.registry import unknown
 from cardgen.space import Space
-from cardgen.study import Subject, weights_digest
+from cardgen.study import Subject
 from cardgen.subjects.black_box import BlackBox
 from cardgen.subjects.data import Data, load_data, room
-from cardgen.subjects.embedded import DATA, DESCRIPTION, MODELS, embedded_data, embedded_model
+from cardgen.subjects.embedded import DATA, MODELS, embedded_data, embedded_model
 from cardgen.subjects.models import LoadedModel, check_fit, load_model
 from cardgen.subjects.preprocess import Preprocess
+from cardgen.weights import weights_digest
 
 AT_ONCE = 64
 
@@ -87,6 +90,8 @@ def load_subject(config: RunConfig) -> Loaded:
         batch=config.batch or batch_size(model.module, inputs[:1]),
         layer=config.layer,
         cuts=cuts(config.n),
+        ratings=read_ratings(config.ratings, METHODS, data.ids) if config.ratings else None,
+        ruled=data.ruled,
     )
     if config.layer and not isinstance(model.module, BlackBox):
         with prepared(model.module):
@@ -137,10 +142,10 @@ def _model(config: RunConfig, device: torch.device) -> tuple[LoadedModel, torch.
 
 
 def _data(config: RunConfig, model: LoadedModel, outputs: int) -> Data:
-    if config.data == DATA:
-        return embedded_data(model.preprocess, model.classes, outputs)
+    if config.data in DATA:
+        return embedded_data(config.data, model, outputs)
     if not Path(config.data).exists():
-        _refuse_misspelt("data set", config.data, [DATA])
+        _refuse_misspelt("data set", config.data, [*DATA])
     return load_data(
         config.data,
         preprocess=model.preprocess,
@@ -197,7 +202,7 @@ def _explained(target: str, classes: Sequence[str]) -> str:
 
 
 def _about(config: RunConfig, model: LoadedModel, data: Data) -> str:
-    what = DESCRIPTION if config.data == DATA else f"{len(data.images)} images of {data.name}"
+    what = DATA.get(config.data) or f"{len(data.images)} images of {data.name}"
     text = f"{model.description}; {what}, explained for {_explained(config.target, data.classes)}."
     return text[0].upper() + text[1:]
 

@@ -10,6 +10,7 @@ from cardgen import measure
 from cardgen.draws import content_ids
 from cardgen.methods import METHODS
 from cardgen.metrics import METRICS
+from cardgen.space import Space
 from cardgen.study import Study, Subject
 
 CURVES = ("deletion", "insertion", "pointing_game", "sparsity")
@@ -37,6 +38,45 @@ def test_every_sample_is_forwarded_once():
         METRICS[key].measure(study, METRICS[key].parameters({}))
     assert len(seen) == 7 * (1 + 1 + 49 + 49) + 1
     assert len(seen) / len(set(seen)) == 1.0
+
+
+REMOVED = ("deletion", "deletion_correlation", "perturbation_morf")
+"""One curve where zero in the model's space is the data's mean."""
+RETURNED = ("insertion", "insertion_correlation")
+
+
+def forwarded(keys, space):
+    """Digests of what the model sees for some metrics, and what each of them says that it cost."""
+    small = tiny_subject()
+    seen = counted(small)
+    shifted = Space.normalised((0.4, 0.5, 0.6), (0.25, 0.25, 0.25)) if space == "normalised" else Space()
+    study = Study(subject_of(small, space=shifted), 7, given=small.maps)
+    return seen, [METRICS[key].measure(study, METRICS[key].parameters({})).passes for key in keys]
+
+
+def test_metrics_of_one_curve_forward_it_once():
+    for order in (REMOVED, REMOVED[::-1]):
+        seen, costs = forwarded(order, "normalised")
+        assert len(seen) == len(set(seen)) == 7 * (1 + 49) + 1
+        assert costs == [7 * (1 + 49) + 1] * 3
+    for order in (RETURNED, RETURNED[::-1]):
+        seen, costs = forwarded(order, "normalised")
+        assert len(seen) == len(set(seen)) == 7 * (1 + 1 + 49)
+        assert costs == [7 * (1 + 1 + 49)] * 2
+
+
+def test_all_curves_together_forward_nothing_twice():
+    """Needed: the clean image and its blurred self, one image of the mean colour, and 49 steps each of what goes into the mean
+    (deletion, its correlation, most relevant first), what comes back into the blur (insertion, its correlation), and what comes
+    back into zero (least relevant first)."""
+    seen, _ = forwarded((*REMOVED, *RETURNED, "perturbation_lerf"), "normalised")
+    assert len(seen) == 7 * (1 + 1 + 3 * 49) + 1
+    assert len(seen) / len(set(seen)) == 1.0
+
+
+def test_where_zero_is_another_colour_than_the_mean_it_is_another_curve():
+    seen, _ = forwarded(REMOVED, "unnormalised")
+    assert len(seen) == len(set(seen)) == 7 * (1 + 2 * 49) + 2
 
 
 def test_a_second_time_costs_nothing():

@@ -1,4 +1,4 @@
-"""Methods against captum's own, called as its users call them."""
+"""Methods and infidelity against captum's own, called as its users call them."""
 
 import pytest
 import torch
@@ -12,9 +12,12 @@ from captum.attr import (
     Occlusion,
     Saliency,
 )
+from captum.metrics import infidelity
 from small_models import Pooled, Residual, Tiny, lively, seeded, small_subject, vgg
 
-from cardgen import explain
+from cardgen import explain, measure
+from cardgen.api import make_subject
+from cardgen.perturbations import gaussian, removed, squares
 from cardgen.space import Space
 
 pytestmark = pytest.mark.peers
@@ -140,3 +143,31 @@ def test_grad_cam_is_upsampled_smoothly_and_captum_by_nearest(network):
     )
     nearest = LayerAttribution.interpolate(cam, small.inputs.shape[2:])[:, 0]
     assert (explain("grad_cam", *small.call, layer=layer) - nearest).abs().max() > 0.01 * cam.max()
+
+
+@pytest.mark.parametrize("kind", ["square", "gaussian"])
+@pytest.mark.parametrize(("name", "normalize"), [("plain_", False), ("fitted_", True)])
+def test_infidelity_under_the_same_perturbations(kind, name, normalize):
+    """captum's value is the paper's, and its normalised one the authors' code's: both are reported here beside the score."""
+    small, draws = small_subject(lively(seeded(0, Tiny)), 12, 10), 40
+    subject = make_subject(*small.call, None, None, 0, 32, None)
+    shown = (
+        gaussian(subject, 0.2) if kind == "gaussian" else removed(subject, squares(subject, 7, draws, 10 / 28), "black")
+    )
+    maps = explain("vanilla_gradients", *small.call, reduce=False)
+    values = []
+    for i in range(7):
+        moved = shown(i, 0, draws)
+        found = infidelity(
+            small.model,
+            lambda expanded, moved=moved: (expanded - moved, moved),
+            small.inputs[i : i + 1],
+            maps[i : i + 1],
+            target=int(small.targets[i]),
+            n_perturb_samples=draws,
+            normalize=normalize,
+        )
+        values.append(float(found))
+    ours = measure("infidelity", *small.call, method="vanilla_gradients", perturbations=draws, noise_draws=1)
+    assert ours.valid.all()
+    assert ours.reported[f"{name}{kind}"] == pytest.approx(sum(values) / 7, rel=1e-4)

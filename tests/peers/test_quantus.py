@@ -29,14 +29,24 @@ def deletion_curve(model, inputs, targets, maps, steps=STEPS, substrate="mean"):
         return curve(study, steps, substrate, insert=False)
 
 
-def pixel_flipping(model, inputs, targets, maps, baseline=0.5, values=3 * PER_STEP, batch=64, **options):
+def pixel_flipping(model, inputs, targets, maps, baseline=0.5, values=3 * PER_STEP, batch=64, softmax=True, **options):
     """Quantus' curve: without step 0. Its maps hold one value a channel, so a pixel is as many values as there are channels."""
     model.eval()
     metric = quantus.PixelFlipping(
         features_in_step=values, perturb_baseline=baseline, disable_warnings=True, **{"normalise": False, **options}
     )
     arrays = {"x_batch": inputs.numpy(), "y_batch": targets.numpy(), "a_batch": maps[:, None].numpy()}
-    return np.array(metric(model=model, channel_first=True, device="cpu", batch_size=batch, **arrays))
+    return np.array(metric(model=model, channel_first=True, device="cpu", batch_size=batch, softmax=softmax, **arrays))
+
+
+def faithfulness_estimate(model, inputs, targets, maps, baseline=0.5, values=3 * PER_STEP):
+    """Quantus' correlation of the drop with the saliency removed, each step's pixels removed alone."""
+    model.eval()
+    metric = quantus.FaithfulnessEstimate(
+        features_in_step=values, perturb_baseline=baseline, normalise=False, disable_warnings=True
+    )
+    arrays = {"x_batch": inputs.numpy(), "y_batch": targets.numpy(), "a_batch": maps[:, None].numpy()}
+    return np.array(metric(model=model, channel_first=True, device="cpu", softmax=True, **arrays))
 
 
 def pointing_game(small, maps, masks):
@@ -74,6 +84,44 @@ def test_quantus_leaves_out_the_first_step_and_the_width_of_a_step(subject, monk
     np.testing.assert_allclose(area(ours, PIXELS).numpy(), (theirs + first) / STEPS, rtol=0, atol=TOLERANCE)
     scores = measure("deletion", *subject.call, maps=subject.maps, steps=STEPS).values
     assert np.abs(scores - theirs / STEPS).max() > 0.005  # so dividing by the steps does not make them one
+
+
+def test_most_and_least_relevant_first_agree_step_by_step(subject):
+    options = {"steps": STEPS, "substrate": "zero"}
+    theirs = pixel_flipping(*subject.call, subject.maps, baseline=0.0, softmax=False)
+    reversed_ = pixel_flipping(*subject.call, 1 - subject.maps, baseline=0.0, softmax=False)
+    with torch.no_grad():
+        clean = subject.model(subject.inputs).gather(1, subject.targets[:, None]).numpy()
+    for key, curves in (("perturbation_morf", theirs), ("perturbation_lerf", reversed_)):
+        found = measure(key, *subject.call, maps=subject.maps, **options)
+        whole = np.concatenate([clean, curves], axis=1)
+        np.testing.assert_allclose(found.values, np.trapezoid(whole, dx=1 / STEPS, axis=1), rtol=0, atol=TOLERANCE)
+        np.testing.assert_allclose(found.reported["on_image"], clean.mean(), rtol=0, atol=TOLERANCE)
+    assert np.abs(theirs - reversed_).max(axis=1).min() > 0.1
+
+
+def test_deletion_correlation_follows_from_the_curve_of_quantus(subject):
+    with torch.no_grad():
+        clean = subject.model(subject.inputs).softmax(1).gather(1, subject.targets[:, None]).numpy()
+    whole = np.concatenate([clean, pixel_flipping(*subject.call, subject.maps)], axis=1)
+    saliency = subject.maps.flatten(1).sort(descending=True).values.view(7, STEPS, PER_STEP).mean(2).numpy()
+    expected = [np.corrcoef(-np.diff(one), mean)[0, 1] for one, mean in zip(whole, saliency, strict=True)]
+    found = measure("deletion_correlation", *subject.call, maps=subject.maps, steps=STEPS).values
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+def test_the_faithfulness_estimate_of_quantus_removes_each_step_alone(subject):
+    """Where pixels add up, alone and together are the same, and so are the two correlations; elsewhere they are not."""
+    weights = torch.rand(3, 12, 10, generator=torch.Generator().manual_seed(1)) / 360
+    targets = torch.zeros(7, dtype=torch.int64)
+    options = {"steps": STEPS, "substrate": "black"}
+    additive = (Share(weights), subject.inputs, targets)
+    theirs = faithfulness_estimate(*additive, subject.maps, baseline=0.0)
+    ours = measure("deletion_correlation", *additive, maps=subject.maps, **options).values
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-3)
+    theirs = faithfulness_estimate(*subject.call, subject.maps, baseline=0.0)
+    ours = measure("deletion_correlation", *subject.call, maps=subject.maps, **options).values
+    assert np.abs(ours - theirs).max() > 0.05
 
 
 def test_black_is_each_images_own_minimum_in_quantus(subject):
@@ -155,3 +203,36 @@ def test_tied_maxima_are_a_hit_in_quantus_and_a_share_here(subject):
     assert pointing_game(subject, maps, subject.masks).tolist() == [1.0] * 7
     found = measure("pointing_game", *subject.call, maps=maps, masks=subject.masks, tolerance=0.0)
     assert found.values == pytest.approx(share.double().numpy())
+
+
+def localisation(metric, small, maps, masks):
+    """A localisation metric of Quantus on maps as they are."""
+    found = getattr(quantus, metric)(abs=False, normalise=False, disable_warnings=True)
+    arrays = {"x_batch": small.inputs.numpy(), "y_batch": small.targets.numpy(), "a_batch": maps[:, None].numpy()}
+    return np.array(
+        found(model=small.model, s_batch=masks[:, None].numpy(), channel_first=True, device="cpu", **arrays)
+    )
+
+
+def test_plausibility_is_relevance_mass_accuracy_of_positive_maps(subject):
+    ours = measure("plausibility", *subject.call, maps=subject.maps, masks=subject.masks, noise_draws=1).values
+    theirs = localisation("RelevanceMassAccuracy", subject, subject.maps, subject.masks)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE)
+    assert np.ptp(theirs) > 0.02
+
+
+def test_quantus_lets_negative_mass_count(subject):
+    signed = subject.maps - 0.4
+    ours = measure("plausibility", *subject.call, maps=signed, masks=subject.masks, noise_draws=1).values
+    theirs = localisation("RelevanceMassAccuracy", subject, signed, subject.masks)
+    assert np.abs(ours - theirs).max() > 0.01
+    positive = localisation("RelevanceMassAccuracy", subject, signed.clamp_min(0), subject.masks)
+    np.testing.assert_allclose(ours, positive, rtol=0, atol=TOLERANCE)
+
+
+def test_iou_at_the_mask_s_area_says_the_same_as_relevance_rank_accuracy(subject):
+    maps = subject.maps + 0.5 * subject.masks
+    ours = measure("mean_iou", *subject.call, maps=maps, masks=subject.masks).values
+    ranks = localisation("RelevanceRankAccuracy", subject, maps, subject.masks)  # h / k, where the IoU is h / (2k − h)
+    np.testing.assert_allclose(ours, ranks / (2 - ranks), rtol=0, atol=TOLERANCE)
+    assert np.ptp(ranks) > 0.1

@@ -40,7 +40,7 @@ def at_home(monkeypatch: Any) -> None:
 
 def read_once(monkeypatch: Any) -> None:
     """The shipped literature, which no test here changes, is parsed once and not at every look at the records."""
-    for name in ("load_evaluations", "load_literature", "load_names"):
+    for name in ("load_evaluations", "load_literature", "load_every"):
         monkeypatch.setattr(evidence, name, KEPT.setdefault(name, cache(getattr(evidence, name))))
 
 

@@ -5,14 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from publishing_fixtures import METHODS, PICTURE, record, write_method, write_record, write_subject
+from publishing_fixtures import (
+    METHODS,
+    PICTURE,
+    calibration,
+    record,
+    write_calibration,
+    write_method,
+    write_record,
+    write_subject,
+)
 from repository_life import SUBJECT, measured, read_once
 
 from cardgen.errors import CardgenError
 from cardgen.publisher import overlay as overlays
 from cardgen.publisher.lay import say
 from cardgen.publisher.overlay import Overlay, hold, methods_in, of_method, overlay
-from cardgen.records import Provenance, dumps
+from cardgen.records import Provenance, Share, dumps
 
 DATE = "2026-03-02"
 DELETION, INSERTION = (f"evaluations/{SUBJECT}/grad_cam/{name}.json" for name in ("deletion", "insertion"))
@@ -274,3 +283,25 @@ def test_noise_is_held_back_until_another_run_agrees(tmp_path, base):
 
 def test_new_weights_are_not_noise(tmp_path, base):
     assert hold(base, run(tmp_path / "run", measured("deletion", weights="b", **FAILS)), {}) == (set(), {})
+
+
+def test_a_calibration_is_published_beside_the_methods_and_belongs_to_none(tmp_path, base):
+    def calibrated(folder, **changes):
+        write_calibration(tmp_path / folder, calibration("deletion", subject=SUBJECT, **changes))
+        return run(tmp_path / folder)
+
+    where = f"evaluations/{SUBJECT}/calibration/deletion.json"
+    found = overlay(base, calibrated("new"), DATE)
+    assert set(found.files) == {where, CARD, "cards/README.md"}
+    assert b"*Calibrated:* in 250 repetitions" in found.files[CARD]
+    assert methods_in(found.files) == ["grad_cam"]
+    assert where.removeprefix("evaluations/") in of_method(calibrated("new"), "grad_cam")
+    after = merged(base, found)
+    recounted = {"noise": {"noise": Share(passes=2, of=250)}, "provenance": Provenance(device="another")}
+    assert overlay(after, calibrated("again", **recounted), DATE).files == {}
+    assert where in overlay(after, calibrated("anew", key="1" * 32, **recounted), DATE).files
+
+
+def test_a_subject_called_calibration_is_a_subject(tmp_path):
+    write_subject(tmp_path, "calibration")
+    assert list(overlays.measured(tmp_path)) == ["calibration/subject.json"]

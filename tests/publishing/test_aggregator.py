@@ -1,4 +1,4 @@
-"""Final verdicts, conflicts and coverage."""
+"""Final verdicts and coverage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from publishing_fixtures import (
     write_world,
 )
 
-from cardgen.aggregator import ALPHA, conflicts, coverage, holm, load_all, verdicts
+from cardgen.aggregator import ALPHA, coverage, holm, load_all, verdicts
 from cardgen.errors import CardgenError
 from cardgen.records import Record
 
@@ -111,18 +111,6 @@ def test_a_requirement_that_holm_took_back_takes_back_what_rests_on_it_also_down
 
 def test_no_records_give_an_empty_table() -> None:
     assert verdicts([]).empty
-
-
-def test_conflicts_within_an_attribute_and_with_what_was_published(tmp_path: Path) -> None:
-    evidence = load_all(write_world(tmp_path), catalogue())
-    table = verdicts(evidence.records)
-    assert conflicts(table, evidence, "grad_cam", "input_sensitivity") == [
-        "Evaluations disagree on digits-cnn: Deletion passes, Insertion fails."
-    ]
-    assert conflicts(table, evidence, "grad_cam", "model_sensitivity") == [
-        "Measured and published disagree on Model Weight Randomization: fail on digits-cnn, published as pass."
-    ]
-    assert conflicts(table, evidence, "vanilla_gradients", "input_sensitivity") == []
 
 
 def test_coverage_counts_final_verdicts_and_all_that_is_known(tmp_path: Path) -> None:

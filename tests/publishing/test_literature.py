@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cardgen.errors import CardgenError
-from cardgen.literature import Literature, load_evaluations, load_literature, load_names
+from cardgen.literature import Literature, load_evaluations, load_every, load_literature
 from cardgen.paths import shipped
 from cardgen.published import published_sentence, table_sentences
 
@@ -29,7 +29,7 @@ VERDICTS = {
 
 
 def test_every_method_with_all_its_verdicts_is_there() -> None:
-    found = {key: len(load_literature(FOLDER, key).verdicts) for key in load_names(FOLDER)}
+    found = {key: len(load_literature(FOLDER, key).verdicts) for key in load_every(FOLDER)}
     assert found == VERDICTS
     assert sum(found.values()) == 86
 
@@ -71,7 +71,7 @@ def test_a_wrong_verdict_names_file_and_field(tmp_path: Path) -> None:
 
 
 def test_every_verdict_makes_a_sentence() -> None:
-    names = load_names(FOLDER)
+    names = {key: found.table.name for key, found in load_every(FOLDER).items() if found.table}
     for key in VERDICTS:
         for verdict in load_literature(FOLDER, key).verdicts:
             text = published_sentence(verdict, names)

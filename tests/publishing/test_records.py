@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from publishing_fixtures import record, subject, write_world
+from publishing_fixtures import calibration, record, subject, write_world
 from pydantic import ValidationError
 
 from cardgen.errors import CardgenError
 from cardgen.records import (
+    Calibration,
     Comparison,
     Curve,
     Provenance,
     Record,
     Rule,
+    Share,
     SubjectRecord,
+    calibration_paths,
     dumps,
     load,
     record_paths,
@@ -157,3 +160,56 @@ def test_record_paths_are_sorted_and_leave_out_other_json_and_hidden_folders(tmp
     assert "digits-cnn/grad_cam/deletion.json" in found
     assert "digits-cnn/controls/noise/deletion.json" in found
     assert not [name for name in found if name.endswith(("subject.json", "method.json")) or ".scores" in name]
+
+
+def full_calibration() -> Calibration:
+    """As large as a calibration gets in practice."""
+    held = ("noise_3", "noise_5", "noise_10", "pink_noise", "random_blob", "random_spike", "ones_but_a_corner")
+    held += ("noise_to_the_eighth", "keyed_noise", "fresh_noise")
+    priors = ("centred_gaussian", "edges", "input_magnitude", "centre", "mean_mask")
+    return calibration(
+        "model_weight_randomization",
+        noise=dict.fromkeys(("noise", "noise_4", "noise_7", "noise_14"), Share(passes=123, of=1000)),
+        held_out=dict.fromkeys(held, Share(passes=123, of=1000)),
+        priors=dict.fromkeys(priors, Share(passes=123, of=1000)),
+        agreement=dict.fromkeys(("50", "100", "200"), Share(passes=123, of=1000)),
+        reliability={"inter_rater": -0.123456, "inter_method": 0.98765, "internal_consistency": 0.12345},
+        key="0123456789abcdef" * 2,
+        key_parts=full_record().key_parts,
+        provenance=full_record().provenance,
+    )
+
+
+def test_a_full_calibration_survives_the_disk_in_two_kilobytes(tmp_path: Path) -> None:
+    path = tmp_path / "digits-cnn" / "calibration" / "model_weight_randomization.json"
+    save(full_calibration(), path)
+    assert load(Calibration, path) == full_calibration()
+    assert len(path.read_bytes()) <= 2048
+    assert '"noise":[123,1000]' in path.read_text()
+    assert (list(calibration_paths(tmp_path)), list(record_paths(tmp_path))) == ([path], [])
+
+
+def test_a_share_by_hand() -> None:
+    share = Share(passes=8, of=10)
+    assert share.estimate == 0.8
+    assert share.interval == pytest.approx((0.490164, 0.943316), abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([3, 2], "expected no more passes than 2, got 3"),
+        ([0, 0], "Input should be greater than or equal to 1"),
+        ([-1, 2], "Input should be greater than or equal to 0"),
+        ([0.5, 2], "Input should be a valid integer"),
+        ([1, 2, 3], "Input should be a valid dictionary or instance of Share"),
+    ],
+)
+def test_what_is_no_share_is_refused(given: list[Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        calibration("deletion", noise={"noise": given})
+
+
+def test_calibrations_of_hidden_folders_are_left_out(tmp_path: Path) -> None:
+    save(calibration("deletion"), tmp_path / ".old" / "calibration" / "deletion.json")
+    assert list(calibration_paths(tmp_path)) == []

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from publishing_fixtures import record, write_method, write_record, write_subject
+from publishing_fixtures import calibration, record, write_calibration, write_method, write_record, write_subject
 
 from cardgen.build import build
 from cardgen.cli import main
 from cardgen.digests import SHORT, digest, key_fits
 from cardgen.errors import CardgenError
 from cardgen.history import HISTORY
-from cardgen.records import Record, Rule, load
+from cardgen.records import Provenance, Record, Rule, Share, load
 from cardgen.verify import Verified, verify
 
 PARTS = {"weights": "1" * 12, "data": "2" * 12, "n": 200, "target": "predicted", "seed": 0, "dtype": "float32"}
@@ -193,6 +193,34 @@ def test_a_score_that_moved_while_its_key_did_not(world: World, moved: dict[str,
 def test_a_controls_score_may_not_move_either(world: World) -> None:
     world.put(keyed("deletion", "noise", estimate=0.9), control=True)
     assert world.problems()[0].startswith("digits-cnn/controls/noise/deletion.json: estimate moved")
+
+
+def test_calibrations_may_come_but_neither_go_nor_be_recounted_with_the_same_key(world: World) -> None:
+    write_calibration(world.folder, calibration("deletion"))
+    world.build()
+    assert world.problems() == ()
+    place = "digits-cnn/calibration/deletion.json"
+    write_calibration(world.base, calibration("deletion", noise={"noise": Share(passes=9, of=250)}))
+    assert world.problems() == (
+        f"{place}: the counts moved, the key did not; expected the base's; restore the file from git, or calibrate again",
+    )
+    write_calibration(world.base, calibration("deletion", provenance=Provenance(device="another")))
+    assert world.problems() == ()
+    write_calibration(world.base, calibration("deletion", key="1" * 32, noise={"noise": Share(passes=9, of=250)}))
+    assert world.problems() == ()
+    (world.folder / place).unlink()
+    world.build()
+    assert world.problems() == (f"{place}: vanished; expected every record of the base; restore it from git",)
+
+
+def test_a_malformed_calibration_is_named(world: World) -> None:
+    path = world.folder / "digits-cnn" / "calibration" / "deletion.json"
+    write_calibration(world.folder, calibration("deletion"))
+    path.write_text(path.read_text().replace("[1,250]", "[251,250]"))
+    (problem,) = world.problems()
+    assert problem.startswith(
+        f"{path}: noise.noise: Value error, expected no more passes than 250, got 251; expected a Calibration"
+    )
 
 
 def test_what_is_worded_or_timed_anew_may_stand(world: World) -> None:

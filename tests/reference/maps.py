@@ -83,3 +83,76 @@ def lowest_spearman(runs):
 def largest_difference(runs):
     """Over all pairs of runs of one sample, in either order."""
     return max(relative_difference(a, b) for a in runs for b in runs if a is not b)
+
+
+def spectrum(saliency):
+    """|F|² by frequency (u, v) in cycles a pixel, −½ < u, v ≤ ½, of the discrete Fourier transform summed pixel by pixel."""
+    h, w = saliency.shape
+    found = {}
+    for k in range(h):
+        for m in range(w):
+            phases = [2 * math.pi * (k * i / h + m * j / w) for i in range(h) for j in range(w)]
+            values = pixels(saliency)
+            real = sum(v * math.cos(p) for v, p in zip(values, phases, strict=True))
+            imaginary = sum(v * math.sin(p) for v, p in zip(values, phases, strict=True))
+            u, v = (k if 2 * k <= h else k - h) / h, (m if 2 * m <= w else m - w) / w
+            found[u, v] = real**2 + imaginary**2
+    return found
+
+
+def fine_share(saliency, bar=0.25, power=1, distance=math.hypot):
+    """Share of the spectral energy, the mean's at (0, 0) left out, at frequencies above half of Nyquist's ½."""
+    energy = {place: e**power for place, e in spectrum(saliency).items() if place != (0, 0)}
+    return sum(e for (u, v), e in energy.items() if distance(u, v) > bar + 1e-9) / sum(energy.values())
+
+
+def roc_auc(saliency, mask):
+    """Over all pairs of a pixel inside and one outside: 1 where the former is larger, 1/2 where they are equal. Mann & Whitney 1947."""
+    values, inside = pixels(saliency), [bool(v) for v in pixels(mask)]
+    positive = [v for v, hit in zip(values, inside, strict=True) if hit]
+    negative = [v for v, hit in zip(values, inside, strict=True) if not hit]
+    wins = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a in positive for b in negative)
+    return wins / (len(positive) * len(negative))
+
+
+def plausibility(saliency, mask):
+    """Σ_mask max(A, 0) / Σ max(A, 0); the mask's share of the image where no value is positive. Ding & Koehn 2021, Arras et al. 2022."""
+    positive, inside = [max(v, 0.0) for v in pixels(saliency)], [bool(v) for v in pixels(mask)]
+    if not any(positive):
+        return sum(inside) / len(inside)
+    return sum(v for v, hit in zip(positive, inside, strict=True) if hit) / sum(positive)
+
+
+def iou(chosen, mask):
+    """|S ∩ M| / |S ∪ M| of two lists of booleans."""
+    both = sum(a and b for a, b in zip(chosen, mask, strict=True))
+    return both / sum(a or b for a, b in zip(chosen, mask, strict=True))
+
+
+def iou_at_own_area(saliency, mask):
+    """Of as many of the highest pixels as the mask has; for maps without ties. Saporta et al. 2022, at another threshold."""
+    values, inside = pixels(saliency), [bool(v) for v in pixels(mask)]
+    least = sorted(values, reverse=True)[sum(inside) - 1]
+    return iou([v >= least for v in values], inside)
+
+
+def otsu(levels):
+    """The level t for which the variance between the groups ≤ t and > t is largest, each tried in turn: Otsu 1979."""
+    best, found = -1.0, 0
+    for t in range(256):
+        low, high = [v for v in levels if v <= t], [v for v in levels if v > t]
+        if not low or not high:
+            continue
+        distance = sum(high) / len(high) - sum(low) / len(low)
+        between = len(low) * len(high) * distance**2
+        if between > best * (1 + 1e-12):
+            best, found = between, t
+    return found
+
+
+def iou_at_otsu(saliency, mask):
+    """Of the pixels above Otsu's threshold of the map's 256 levels. Saporta et al. 2022."""
+    values, inside = pixels(saliency), [bool(v) for v in pixels(mask)]
+    low, high = min(values), max(values)
+    levels = [int(255 * (v - low) / (high - low)) for v in values]
+    return iou([level > otsu(levels) for level in levels], inside)

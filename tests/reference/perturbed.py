@@ -85,3 +85,45 @@ def sensitivity(before, after):
         math.sqrt(math.fsum((u - v) ** 2 for u, v in zip(values(one), values(before), strict=True))) for one in after
     ]
     return max(moved) / norm
+
+
+def lipschitz(image, before, draws, width=1.0):
+    """max over draws that keep the prediction of ‖A(x') − A(x)‖₂ / ‖A(x)‖₂ / ‖x' − x‖₂: Alvarez-Melis & Jaakkola 2018, equation 2.
+
+    Draws are (x', A(x'), whether the prediction is kept); lengths of x are in units of `width`. None where none is kept.
+    """
+    found = []
+    for moved, after, kept in draws:
+        if kept:
+            steps = [(u - v) / width for u, v in zip(values(moved), values(image), strict=True)]
+            found.append(sensitivity(before, [after]) / math.sqrt(math.fsum(s * s for s in steps)))
+    return max(found) if found else None
+
+
+def ascent(image, corners, radius, explain, slope):
+    """The largest relative change that corners and gradient steps in turn find, value by value, in [0, 1].
+
+    `explain` gives A(x), one value for each of x; `slope` gives ∂A_i/∂x_i of such a method.
+    """
+    x, before = values(image), values(explain(image))
+    best, point, reach = 0.0, x, 1.0
+    for k, corner in enumerate(corners):
+        candidate, climbs = values(corner), False
+        if k % 2:
+            here = torch.tensor(point, dtype=torch.float64).view(image.shape)
+            away = [a - b for a, b in zip(values(explain(here)), before, strict=True)]
+            uphill = [a * s for a, s in zip(away, values(slope(here)), strict=True)]
+            climbs = any(uphill)
+            if climbs:
+                least = 1e-4 * max(map(abs, uphill))
+                signs = [math.copysign(1, u) if abs(u) > least else 0.0 for u in uphill]
+                steps = [p - v + 2 * reach * radius * s for p, v, s in zip(point, x, signs, strict=True)]
+                kept = [min(max(s, -radius), radius) for s in steps]
+                candidate = [min(max(v + s, 0.0), 1.0) for v, s in zip(x, kept, strict=True)]
+        there = torch.tensor(candidate, dtype=torch.float64).view(image.shape)
+        change = sensitivity(explain(image), [explain(there)])
+        if change > best:
+            best, point = change, candidate
+        elif climbs:
+            reach /= 2
+    return best

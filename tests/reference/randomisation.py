@@ -32,3 +32,22 @@ def target_similarity(model, image, target):
     """Spearman correlation of one sample's maps for the target and for the other class."""
     other = other_class(model, image, target)
     return spearman(largest_gradient(model, image, target), largest_gradient(model, image, other))
+
+
+def moved(model, others, image, target):
+    """Mean over redrawn networks of |f_c of the other − f_c|."""
+    before = probability(model, image, target)
+    return sum(abs(probability(other, image, target) - before) for other in others) / len(others)
+
+
+def median_layer(model, others_of_layers, image, target, threshold=0.1):
+    """Mean similarity at the median layer (the upper one of two) of those that move f_c by more than the threshold; None without.
+
+    `others_of_layers` holds for each layer the networks with that layer alone drawn anew.
+    """
+    similarities = [
+        mean_similarity(model, others, image, target)
+        for others in others_of_layers
+        if moved(model, others, image, target) > threshold
+    ]
+    return sorted(similarities)[len(similarities) // 2] if similarities else None

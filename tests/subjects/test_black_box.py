@@ -10,10 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from cardgen.errors import CardgenError
-from cardgen.study import weights_digest
 from cardgen.subjects import extras
 from cardgen.subjects.black_box import BlackBox
 from cardgen.subjects.onnx_model import onnx_model
+from cardgen.weights import weights_digest
 
 FLOAT = TensorProto.FLOAT
 

@@ -20,7 +20,14 @@ def centred_gaussian(
     return torch.exp(-(rows**2 + columns**2) / 2).expand(len(inputs), 1, h, w)
 
 
-@method(key="edges", title="Edge detector", source=SOURCE, access="none", signed=False, control="prior")
+@method(
+    key="edges",
+    title="Edge detector",
+    source=SOURCE,
+    access="none",
+    signed=False,
+    control="prior",
+)
 def edges(
     model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], context: Context
 ) -> Float[Tensor, "n 1 h w"]:
@@ -31,11 +38,23 @@ def edges(
     return (across**2 + down**2).sqrt()
 
 
-@method(key="input_magnitude", title="Input magnitude", source=SOURCE, access="none", signed=False, control="prior")
+@method(
+    key="input_magnitude",
+    title="Input magnitude",
+    source=SOURCE,
+    access="none",
+    signed=False,
+    control="prior",
+    terms=lambda model, inputs, targets, context: [_away(inputs, context)],
+)
 def input_magnitude(
     model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], context: Context
 ) -> Float[Tensor, "n 1 h w"]:
     """|mean over channels of x − mean|: the distance of each pixel from the data's mean."""
+    return _away(inputs, context)
+
+
+def _away(inputs: Float[Tensor, "n c h w"], context: Context) -> Float[Tensor, "n 1 h w"]:
     context.space.check(inputs)
     difference = inputs.float() - context.space.colour("mean", inputs).float()
     return difference.mean(1, keepdim=True).abs()

@@ -29,6 +29,9 @@ def deletion(study: Study, *, steps: int = 50, substrate: str = "mean") -> Score
     at random, from the sample's own generator. Petsiuk, Das, Saenko 2018, section 4.1; they fix the number of pixels a step at
     224 = 1/224 of the image, here it is 1/50, and the substrate is the data's mean, as in their code.
 
+    DAUC of Gomez, Fréour, Mouchère 2022 is the same over the cells of the map's own grid; their paper divides the curve by its maximum,
+    their code does not. Quantus leaves step 0 out and gives every step a width of 1.
+
     Args:
         study: one method on one subject.
         steps: equal steps from the image to the bare substrate.

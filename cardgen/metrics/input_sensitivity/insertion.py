@@ -27,7 +27,10 @@ def insertion(study: Study, *, steps: int = 50, substrate: str = "blur") -> Scor
 
     f_c is the softmax probability of the class predicted on the original image. Higher is better; range 0 to 1. The substrate is
     the image under a true Gaussian (σ = 5, 11 taps, mirrored at the border); the authors' code blurs with a kernel that is itself
-    mirrored at its border. Petsiuk, Das, Saenko 2018, section 4.1.
+    mirrored at its border. Ties are broken at random, from the sample's own generator. Petsiuk, Das, Saenko 2018, section 4.1.
+
+    IAUC of Gomez, Fréour, Mouchère 2022 is the same over the cells of the map's own grid; their paper divides the curve by its maximum,
+    their code does not, and explains the class of the blurred image unless told which.
 
     Args:
         study: one method on one subject.

@@ -75,7 +75,7 @@ def _curve(study: Study, steps: int, side: int, background: str) -> Float[Tensor
         of_region.scatter_(1, order, torch.arange(1, last + 1, device=order.device).expand_as(order))
         found = [
             subject.clean(part.stop)[part][:, None],
-            stepped(subject, part, of_region[:, regions], inner, inputs, bare)[..., 1],
+            stepped(subject, subject.targets[part], of_region[:, regions], inner, inputs, bare)[..., 1].exp(),
         ]
         if steps >= last:
             found.append(_all_gone(subject, part.stop, regions >= 0, side, background)[part, None])

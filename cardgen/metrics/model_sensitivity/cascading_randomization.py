@@ -4,6 +4,7 @@ import torch
 
 from cardgen.metrics import metric
 from cardgen.randomisation import scores, to_reset
+from cardgen.recipes import Weights
 from cardgen.records import Curve, Source
 from cardgen.scores import Scores
 from cardgen.study import Study
@@ -48,7 +49,10 @@ def cascading_randomization(
     means = [
         float(
             torch.stack(
-                [to_reset(few if k < layers else study, k, draw)[:, 0] for draw in range(reinitialisations)]
+                [
+                    to_reset(few if k < layers else study, Weights(reset=k, draw=draw))[:, 0]
+                    for draw in range(reinitialisations)
+                ]
             ).mean()
         )
         for k in points
