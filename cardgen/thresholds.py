@@ -11,6 +11,7 @@ class Thresholds(BaseModel):
     Attributes:
         effect: standardised effect that a method must have over every noise control.
         probability: least mean difference of scores that are probabilities.
+        correlation: least mean difference of scores that are correlations.
         similar: below this, maps of different models count as different.
         same: above this, they count as the same.
         gap: by how much a method must be more similar to itself than to another model.
@@ -26,6 +27,7 @@ class Thresholds(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     effect: float = Field(default=0.2, ge=0)
     probability: float = Field(default=0.01, ge=0, le=1)
+    correlation: float = Field(default=0.05, ge=0, le=2)
     similar: float = Field(default=0.3, ge=-1, le=1)
     same: float = Field(default=0.5, ge=-1, le=1)
     gap: float = Field(default=0.2, ge=0)

@@ -24,6 +24,8 @@ from cardgen.unchanged import unchanged
 
 __all__ = ["RULES", "Control", "Controls", "Decision", "Rule"]
 
+LEAST = ("probability", "correlation")
+"""Units in which a difference can be too small to count, however sure it is; thresholds of these names say how small."""
 RATED = "rated/"
 """Begins the names of the parts of scores that hold people's ratings of noise, [1, n]; the control's key follows."""
 
@@ -42,13 +44,14 @@ def vs_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thres
     """Every member of the noise family must be beaten; the one that is beaten least decides.
 
     Per sample d = score − mean score of the member's draws, oriented so that larger is better, and e = mean(d) / sd(d). pass: for
-    every member the 95 % interval of mean(d) lies above 0 and e ≥ `effect` (and mean(d) ≥ `probability` for probabilities). fail: for some
-    member the one-sided upper bound of e at 1 − 0.025 / members lies below `effect`. p is the largest over members.
+    every member the 95 % interval of mean(d) lies above 0 and e ≥ `effect` (and mean(d) ≥ `probability` for probabilities, ≥ `correlation`
+    for correlations: a map of ones with one corner at 0 hardly varies, so that a lead of .02 is a large effect). fail: for some member
+    the one-sided upper bound of e at 1 − 0.025 / members lies below `effect`. p is the largest over members.
     """
     # a sample counts unless the quantity does not exist for it whatever the map
     family = [control.valid.any(0) for control in controls.values() if control.kind == "noise"]
     exists = np.any(family, axis=0) if family else scores.valid
-    least = bars.probability if entry.unit == "probability" else None
+    least = getattr(bars, entry.unit) if entry.unit in LEAST else None
     return _against(scores, controls, exists, least, entry, bars, seed)
 
 
@@ -64,7 +67,7 @@ def _against(
     """`vs_noise` on the samples for which the quantity exists, with a least difference, if any, that a pass takes."""
     thresholds: dict[str, Value] = {"effect": bars.effect, "samples": bars.samples, "flat": bars.flat}
     if least is not None:
-        thresholds["probability"] = least
+        thresholds[entry.unit if entry.unit in LEAST else "probability"] = least
     if all(control.kind != "noise" for control in controls.values()):
         raise CardgenError(
             f"{entry.key}: expected noise controls to compare with, got none; run the noise family as well"

@@ -325,6 +325,16 @@ class TestProbability:
         assert judge(exact(64, -0.5, sd=0.001), unit="probability").verdict == "fail"
 
 
+class TestCorrelation:
+    def test_a_lead_of_less_than_005_is_not_enough(self):
+        found = judge(exact(64, 1.0, sd=0.045), unit="correlation")
+        assert found.verdict == "inconclusive"
+        assert found.reason == "Beats every noise control, but uniform noise by less than 0.05."
+        assert found.thresholds["correlation"] == 0.05
+        assert "probability" not in found.thresholds
+        assert judge(exact(64, 1.0, sd=0.055), unit="correlation").verdict == "pass"
+
+
 class TestPriors:
     @pytest.mark.parametrize("lead", [-2.0, 0.0, 2.0])
     @pytest.mark.parametrize("noise", [0.5, -0.5, 0.15])

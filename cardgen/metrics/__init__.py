@@ -82,7 +82,7 @@ def metric(
         source: paper and equation.
         rule: the decision rule, a key of `cardgen.verdicts.RULES`.
         size: which of the budget's sample sizes it takes.
-        unit: of the number; "probability" also asks for a difference of at least 0.01.
+        unit: of the number; "probability" also asks for a difference of at least 0.01, "correlation" of at least 0.05.
         needs: what the subject must have: masks, rule (masks that are proven to be what drives the model), weights (a model that can be
             changed, not only asked), or classes (two or more).
         requires: metrics whose pass this one's pass needs.

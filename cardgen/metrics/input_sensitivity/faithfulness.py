@@ -14,6 +14,7 @@ from cardgen.study import Study
     attribute="input_sensitivity",
     question="Does the prediction fall most without the regions to which the map gives most?",
     quantity="correlation of a region's saliency with the drop of the prediction when it goes alone",
+    unit="correlation",
     direction="higher",
     source=Source(paper="Alvarez-Melis & Jaakkola 2018", url="https://arxiv.org/abs/1806.07538", where="section 5.2"),
     rule="vs_noise",

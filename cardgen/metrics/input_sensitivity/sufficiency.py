@@ -29,8 +29,8 @@ def sufficiency(study: Study, *, steps: int = 50, confidence: float = 0.9, subst
     Carter et al. 2019 call a set of inputs sufficient if the model decides alike on it alone, and search it by removing one input at
     a time, asking the model at each; here the map proposes the order and is judged by how short its list is (the preservation check of
     Nauta et al. 2023). Their threshold is one for all samples of a task; 0.9 of the clean probability asks the same of sure and unsure
-    predictions. They put the data's mean in the place of missing inputs (`substrate="mean"`); a uniform random image, one a sample, the
-    same for all maps, leaves the model no colour of its own to lean on.
+    predictions. They put one neutral value in the place of missing inputs (as `substrate="mean"` does); a uniform random image, one a
+    sample, the same for all maps, leaves the model no colour of its own to lean on.
 
     Args:
         study: one method on one subject.
