@@ -167,7 +167,8 @@ class Runner:
         skip = found.reason if found.verdict == "skipped" else ""
         if found.key != digest(job.parts):
             return "kept" if not skip and _larger(found, job, self.plan.budget, self.loaded.samples) else "missing"
-        return "current" if skip == job.skip and self._same_bars(found) else "missing"
+        same_rule = found.catalogue.rule == job.metric.entry.rule and self._same_bars(found)
+        return "current" if skip == job.skip and same_rule else "missing"
 
     def _same_bars(self, found: Record) -> bool:
         mine = significant(vars(self.thresholds))

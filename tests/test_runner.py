@@ -275,6 +275,18 @@ def test_the_bootstrap_s_size_is_a_threshold_too(tmp_path):
     assert record(tmp_path, "told").rule.thresholds == {"resamples": 200}
 
 
+def test_another_rule_of_a_metric_decides_again_from_stored_scores(tmp_path, monkeypatch):
+    only(monkeypatch, FEW, [made_metric("told")])
+    run(loaded(), tmp_path, thresholds=FAST)
+    assert record(tmp_path, "told").rule.name == "descriptive"
+    only(monkeypatch, FEW, [made_metric("told", rule="axiom")])
+    of = loaded()
+    with forwards(of.subject.model) as seen:
+        outcome = run(of, tmp_path, thresholds=FAST)
+    assert (len(outcome.written) > 0, sum(seen)) == (True, 0)
+    assert record(tmp_path, "told").rule.name == "axiom"
+
+
 @pytest.mark.usefixtures("few")
 def test_a_threshold_of_many_digits_does_not_rewrite_records_forever(tmp_path):
     thresholds = {**FAST, "effect": 0.123456789}
