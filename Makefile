@@ -5,16 +5,22 @@ BIN = $(VENV)/bin
 RUN = $(VENV)/.run
 DEV = $(VENV)/.dev
 INIT = $(VENV)/init
+MARKERS = --model marker-cnn --data markers-on-textures
 NOWHERE = 0000000000000000000000000000000000000000
 
-.PHONY: cards update test check bench test-peers test-oldest
+.PHONY: cards update calibrate test check bench test-peers test-oldest
 
-cards: $(RUN)  ## measure the embedded subject (quick) and leave cards in out/
+cards: $(RUN)  ## measure the embedded subjects (quick) and leave cards in out/
 	$(BIN)/cardgen run --budget quick --methods core --out out
+	$(BIN)/cardgen run --budget quick --methods core $(MARKERS) --out out
 	$(BIN)/cardgen compare evaluations out/evaluations
 
 update: $(RUN)  ## measure at the budget of the committed cards and rewrite evaluations/ and cards/
 	$(BIN)/cardgen run --budget standard --methods core --out .
+	$(BIN)/cardgen run --budget standard --methods core $(MARKERS) --out .
+
+calibrate: $(RUN)  ## how often verdicts are wrong; hours
+	$(BIN)/cardgen calibrate --out .
 
 test: $(DEV)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadscope

@@ -83,3 +83,11 @@ def test_the_agreement_of_the_page():
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#]+)\)", (DOCS / page).read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (DOCS / link).exists()] == []
+
+
+def test_the_table_of_calibrations_is_what_the_records_say():
+    from cardgen.calibration_table import lines
+
+    text = (DOCS / "calibration.md").read_text(encoding="utf-8")
+    table = text.split("<!-- table -->\n")[1].split("<!-- /table -->")[0]
+    assert table.strip() == "\n".join(lines(DOCS.parent / "evaluations")).strip()
