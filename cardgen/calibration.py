@@ -6,7 +6,7 @@ the controls; a draw of noise that is judged is never among those that it is com
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -31,7 +31,9 @@ RULE: Mapping[str, str] = {"matched_noise": "vs_matched_noise"}
 """The rule that is put to the test, where a metric's own gives no verdict."""
 
 COMPARED = {"vs_noise": "noise", "unchanged": "prior"}
-"""The kind of control by which a rule decides, where it takes any."""
+"""The kind of control by which a rule decides, where it takes any; priors beside noise decide nothing."""
+APART = 4
+"""Times as many images as a repetition takes must be in the bank, or the repetitions are too much the same to judge a goal."""
 
 Passed = Mapping[str, Sequence[VerdictName]]
 
@@ -43,14 +45,13 @@ class Bank:
     Attributes:
         entry: the metric's.
         scores: by the key of a method or control, one entry a draw.
-        drawn: draws of noise that the metric took as its own opponents, from 0; what is judged must be none of them.
-        beside: controls that every repetition compares with: draws of each member of the noise family.
+        draws: of each member of the noise family that a verdict compares with. A metric that measures its own opponents took those from
+            0 on, so that what is judged is none of them; else each repetition takes some.
     """
 
     entry: MetricEntry
     scores: Mapping[str, Sequence[Scores]]
-    drawn: int
-    beside: int
+    draws: int
 
     @property
     def images(self) -> int:
@@ -75,15 +76,14 @@ def verdicts(bank: Bank, n: int, repetitions: int, bars: Thresholds, seed: int) 
 
 def agreement(bank: Bank, size: int, repetitions: int, bars: Thresholds, seed: int) -> Share | None:
     """How often verdicts on saliency methods and priors are the same over two disjoint samples of `size` images."""
-    judged = {key: scores for key, scores in bank.scores.items() if kind(key) in ("", "prior", "noise")}
-    told = [key for key in judged if kind(key) != "noise"]
+    told = [key for key in bank.scores if kind(key) in ("", "prior")]
     if 2 * size > bank.images or not told:
         return None
     same = 0
     for repetition in range(repetitions):
         rows = _shuffled(bank.images, seed, repetition, "halves")
         halves = (rows[:size], rows[size : 2 * size])
-        one, other = (_judged(replace(bank, scores=judged), half, bars, seed, repetition) for half in halves)
+        one, other = (_judged(bank, half, bars, seed, repetition, told) for half in halves)
         same += sum(one[key] == other[key] for key in told)
     return Share(passes=same, of=repetitions * len(told))
 
@@ -92,7 +92,7 @@ def final(own: Passed, required: Sequence[Passed]) -> dict[str, list[bool]]:
     """Whether each verdict is a pass that stands: every metric that it requires passes the same map in the same repetition."""
     return {
         key: [
-            verdict == "pass" and all(other[key][i] == "pass" for other in required if key in other)
+            verdict == "pass" and all(key in other and other[key][i] == "pass" for other in required)
             for i, verdict in enumerate(verdicts)
         ]
         for key, verdicts in own.items()
@@ -104,9 +104,12 @@ def share(passes: Sequence[bool]) -> Share:
     return Share(passes=sum(passes), of=len(passes))
 
 
-def met(wrong: Sequence[Share], truth: Share | None, repetitions: int) -> bool | None:
-    """Whether maps without information pass at most 5 % of the time, each, and the positive control at least 90 %; None from too few."""
-    if repetitions < ENOUGH:
+def met(wrong: Sequence[Share], truth: Share | None, *, images: int, n: int) -> bool | None:
+    """Whether maps without information pass at most 5 % of the time, each, and the positive control at least 90 %.
+
+    None where there are too few repetitions, or too few images for repetitions of n to differ.
+    """
+    if images < APART * n or any(found.of < ENOUGH for found in [*wrong, *([truth] if truth else [])]):
         return None
     right = truth is None or truth.estimate >= TRUTH
     return right and all(found.estimate <= GOAL for found in wrong)
@@ -140,27 +143,35 @@ def reliability(bank: Bank, others: Sequence[Bank]) -> dict[str, float]:
 
 
 def _judged(
-    bank: Bank, rows: Int[np.ndarray, " n"], bars: Thresholds, seed: int, repetition: int
+    bank: Bank,
+    rows: Int[np.ndarray, " n"],
+    bars: Thresholds,
+    seed: int,
+    repetition: int,
+    told: Sequence[str] | None = None,
 ) -> dict[str, VerdictName]:
+    """Verdicts on these images, of the maps told or of all; of noise that a repetition compares with, on a draw that is no control."""
     order = {key: _draws(bank, key, seed, repetition) for key in bank.scores}
     compared = COMPARED.get(bank.entry.rule)
+    taken = bank.draws if compared == "noise" else 1
     controls = {
-        key: _control(key, [bank.scores[key][draw].take(rows) for draw in order[key][: max(bank.beside, 1)]])
+        key: _control(key, [bank.scores[key][draw].take(rows) for draw in order[key][:taken]])
         for key in bank.scores
         if kind(key) == compared
     }
     rule: Rule = RULES[RULE.get(bank.entry.rule, bank.entry.rule)]
-    beside = {key: bank.beside if kind(key) == "noise" else 0 for key in bank.scores}
+    first = {key: taken if kind(key) == compared == "noise" else 0 for key in bank.scores}
     return {
-        key: rule(draws[order[key][beside[key]]].take(rows), controls, bank.entry, bars, repetition).verdict
-        for key, draws in bank.scores.items()
+        key: rule(bank.scores[key][order[key][first[key]]].take(rows), controls, bank.entry, bars, repetition).verdict
+        for key in told or bank.scores
     }
 
 
 def _draws(bank: Bank, key: str, seed: int, repetition: int) -> Sequence[int]:
     """A random order of a map's draws; of noise only those that the metric did not take for itself."""
     order = _shuffled(len(bank.scores[key]), seed, repetition, key)
-    return [int(draw) for draw in order if kind(key) != "noise" or draw >= bank.drawn]
+    own = bank.draws if "matched" in bank.entry.rule and kind(key) == "noise" else 0
+    return [int(draw) for draw in order if draw >= own]
 
 
 def _control(key: str, found: Sequence[Scores]) -> Control:

@@ -28,17 +28,21 @@ def lines(evaluations: Path, subject: str = "") -> Iterator[str]:
 
 
 def _table(subject: str, records: list[Calibration]) -> Iterator[str]:
-    first = records[0]
-    yield (
-        f"{subject}: {first.repetitions} repetitions of {first.n} images out of {first.images}; goals: nothing without information passes "
-        "more than 5 % of the time, the truth at least 90 %."
-    )
-    yield ""
-    yield f"| {' | '.join(COLUMNS)} |"
-    yield "| --- " * len(COLUMNS) + "|"
-    for record in records:
-        yield f"| {' | '.join(_cells(record))} |"
-    yield ""
+    """The rows of a subject, those of one size together."""
+    sizes = sorted({(record.images, record.n, record.repetitions) for record in records}, reverse=True)
+    for size in sizes:
+        images, n, repetitions = size
+        yield (
+            f"{subject}: {repetitions} repetitions of {n} images out of {images}; goals: nothing without information passes more than "
+            "5 % of the time, the truth at least 90 %."
+        )
+        yield ""
+        yield f"| {' | '.join(COLUMNS)} |"
+        yield "| --- " * len(COLUMNS) + "|"
+        for record in records:
+            if (record.images, record.n, record.repetitions) == size:
+                yield f"| {' | '.join(_cells(record))} |"
+        yield ""
 
 
 def _cells(record: Calibration) -> Iterator[str]:
@@ -50,14 +54,15 @@ def _cells(record: Calibration) -> Iterator[str]:
     yield " · ".join(
         number(round(record.agreement[m].estimate, 2)) if m in record.agreement else "–" for m in ("50", "100", "200")
     )
-    yield {True: "met", False: "missed", None: "not judged"}[record.met]
+    alone = "" if record.truth or record.met is None else " (no positive control)"
+    yield {True: "met", False: "missed", None: "not judged"}[record.met] + alone
 
 
 def _worst(shares: Mapping[str, Share]) -> str:
     if not shares:
         return "–"
     key = max(shares, key=lambda key: shares[key].estimate)
-    return f"{_percent(shares[key])} ({key})" if shares[key].passes else "0 %"
+    return f"{_percent(shares[key])} ({key})" if shares[key].passes else _percent(shares[key])
 
 
 def _percent(share: Share) -> str:

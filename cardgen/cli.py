@@ -163,11 +163,11 @@ def plan(config: Path | None, **flags: Any) -> None:
 
 @main.command()
 @_options(SUBJECT, CALIBRATED)
-@click.option("--images", type=int, default=400, show_default=True, help="Images in the bank.")
+@click.option("--images", type=click.IntRange(20), default=400, show_default=True, help="Images in the bank.")
 @click.option(
     "--repetitions", type=int, default=250, show_default=True, help="Verdicts a map; below 200 judge no goal."
 )
-@click.option("--size", type=int, default=64, show_default=True, help="Images behind each verdict.")
+@click.option("--size", type=click.IntRange(20), default=64, show_default=True, help="Images behind each verdict.")
 @click.option("--show", is_flag=True, help="Only print what stands in evaluations/; needs no torch.")
 def calibrate(
     config: Path | None, images: int, repetitions: int, size: int, show: bool, out: Path | None, **flags: Any
@@ -183,7 +183,8 @@ def calibrate(
         for line in lines((out or Path()) / "evaluations"):
             click.echo(line)
         return
-    from cardgen.calibrating import Size, calibrate_session
+    from cardgen.calibrating import calibrate_session
+    from cardgen.calibration_records import Size
     from cardgen.config import load_config
 
     flags["methods"] = flags["methods"] or CHEAP

@@ -4,7 +4,7 @@ import hashlib
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -139,21 +139,22 @@ class Runner:
             self._draw(first, kept="kept" in states.values())
         self._forget()
 
-    def measure(self, jobs: Sequence[Job]) -> None:
-        """Scores of jobs, stored; those of one method and its parameters together, since they share its maps.
-
-        Where one fails, so does whatever asks for its scores, and says so.
-        """
+    def measure(self, jobs: Sequence[Job]) -> dict[Job, str]:
+        """Scores of jobs, stored; those of one method and its parameters together, since they share its maps. What failed, and why."""
         together: dict[tuple[str, Value], list[Job]] = {}
+        errors = {}
         for job in jobs:
             together.setdefault((job.method.entry.key, job.parts["method_parameters"]), []).append(job)
         for group in together.values():
             for job in group:
                 self.progress.start(job)
-                with suppress(Exception):
+                try:
                     self.scores(job)
+                except Exception as error:
+                    errors[job] = _reason(error)
                 self.progress.done(job, None)
             self._forget()
+        return errors
 
     def _forget(self) -> None:
         """Free maps and curves of a method that is done; what belongs to the subject stays."""
@@ -167,8 +168,8 @@ class Runner:
         skip = found.reason if found.verdict == "skipped" else ""
         if found.key != digest(job.parts):
             return "kept" if not skip and _larger(found, job, self.plan.budget, self.loaded.samples) else "missing"
-        same_rule = found.catalogue.rule == job.metric.entry.rule and self._same_bars(found)
-        return "current" if skip == job.skip and same_rule else "missing"
+        decided = _same_question(found, job) and self._same_bars(found)
+        return "current" if skip == job.skip and decided else "missing"
 
     def _same_bars(self, found: Record) -> bool:
         mine = significant(vars(self.thresholds))
@@ -311,6 +312,18 @@ class Runner:
         return self.store.path(job.method.entry, job.metric.entry.key)
 
 
+def _same_question(found: Record, job: Job) -> bool:
+    """Whether what decides is the same, the numbers apart, which the key holds."""
+    return all(
+        getattr(found.catalogue, name) == getattr(job.metric.entry, name)
+        for name in ("rule", "unit", "direction", "requires")
+    )
+
+
+def _controls_version(parts: Mapping[str, Value]) -> str:
+    return str(parts.get("controls", "none")).partition(" ")[0]
+
+
 def _larger(found: Record, job: Job, budget: str, samples: Sequence[tuple[str, str]]) -> bool:
     """Whether a record answers the same question, on these very samples and more, at a larger budget."""
     n = int(found.key_parts.get("n") or 0)
@@ -319,6 +332,7 @@ def _larger(found: Record, job: Job, budget: str, samples: Sequence[tuple[str, s
         for part in ("weights", "target", "seed", "dtype", "layer", "ratings")
     )
     same_samples = n <= len(samples) and found.key_parts.get("data") == data_part(samples[:n])
+    same = same and _controls_version(found.key_parts) == _controls_version(job.parts)
     larger = (RANK.get(found.budget, 0), n) > (RANK[budget], job.n)
     return same and same_samples and larger and found.versions == _versions(job)
 

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from cardgen.build import build
 from cardgen.config import RunConfig
-from cardgen.display import built, say, watching
+from cardgen.display import built, say, shared, watching
 from cardgen.leftovers import leftovers
 from cardgen.plan import Job, make_plan
 from cardgen.plan_report import plan_lines, skips
@@ -71,12 +71,8 @@ def _say_outcome(outcome: Outcome, console: Console) -> None:
     measured = plural(len(outcome.written) - skipped - failed, "evaluation")
     more = f"{f', {skipped} skipped' if skipped else ''}{f', {failed} failed' if failed else ''}"
     say(console, f"{measured} measured{more}, {outcome.current} up to date.")
-    work = outcome.work
-    if work.forwarded and work.alone:
-        say(
-            console,
-            f"{work.forwarded:,} samples forwarded, {work.forwarded / work.alone:.2f} of what the evaluations would take one by one.",
-        )
+    if outcome.work.forwarded and outcome.work.alone:
+        say(console, shared(outcome.work))
     if outcome.kept:
         say(console, f"{outcome.kept} kept, since they rest on a larger budget; --force replaces them.")
     for record in outcome.errors:

@@ -26,14 +26,15 @@ class Missed:
 
 
 def calibration_of(record: Record, evidence: Evidence) -> Calibration | None:
-    """The calibration of a record's metric on its subject; None where there is none, or where it is of other weights or another version.
+    """The calibration of a record's metric on its subject; None without one, or of other weights, version or thresholds.
 
-    Other weights and versions show in `key_parts`, under `weights` and `metric_version`, where it has them.
+    These show in `key_parts`, under `weights`, `metric_version` and `bar_<threshold>`, where it has them.
     """
     found = evidence.calibrations.get((record.subject, record.metric))
     if found is None or record.verdict in UNTOLD:
         return None
     mine = {"weights": record.key_parts.get("weights"), "metric_version": record.versions.get("metric")}
+    mine |= {f"bar_{name}": value for name, value in record.rule.thresholds.items()}
     told = ((found.key_parts.get(name), value) for name, value in mine.items())
     return found if all(theirs is None or ours is None or theirs == ours for theirs, ours in told) else None
 

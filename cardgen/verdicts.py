@@ -51,23 +51,23 @@ def vs_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thres
     # a sample counts unless the quantity does not exist for it whatever the map
     family = [control.valid.any(0) for control in controls.values() if control.kind == "noise"]
     exists = np.any(family, axis=0) if family else scores.valid
-    least = getattr(bars, entry.unit) if entry.unit in LEAST else None
-    return _against(scores, controls, exists, least, entry, bars, seed)
+    return _against(scores, controls, exists, entry.unit if entry.unit in LEAST else None, entry, bars, seed)
 
 
 def _against(
     scores: Scores,
     controls: Controls,
     exists: Bool[np.ndarray, " n"],
-    least: float | None,
+    least: str | None,
     entry: MetricEntry,
     bars: Thresholds,
     seed: int,
 ) -> Decision:
-    """`vs_noise` on the samples for which the quantity exists, with a least difference, if any, that a pass takes."""
+    """`vs_noise` on the samples for which the quantity exists; `least` names the bar, if any, of the difference that a pass takes."""
     thresholds: dict[str, Value] = {"effect": bars.effect, "samples": bars.samples, "flat": bars.flat}
+    bar = None if least is None else getattr(bars, least)
     if least is not None:
-        thresholds[entry.unit if entry.unit in LEAST else "probability"] = least
+        thresholds[least] = bar
     if all(control.kind != "noise" for control in controls.values()):
         raise CardgenError(
             f"{entry.key}: expected noise controls to compare with, got none; run the noise family as well"
@@ -84,7 +84,7 @@ def _against(
         if control.valid[:, kept].any()
     }
     noise = {key: lead for key, lead in leads.items() if controls[key].kind == "noise"}
-    verdict, reason, advice = _judged(list(noise.values()), n, bars, least)
+    verdict, reason, advice = _judged(list(noise.values()), n, bars, bar)
     if n < bars.samples:
         verdict, reason, advice = "inconclusive", few(n, bars), enough(bars)
     elif verdict == "pass" and flat > bars.flat * n:
@@ -291,7 +291,7 @@ def vs_matched_noise(scores: Scores, controls: Controls, entry: MetricEntry, bar
     opponents = _noise_of(scores, MATCHED)
     if opponents and not scores.valid.any() and scores.flat.any():
         return _all_flat(int(scores.flat.sum()), bars)
-    found = _against(scores, opponents, scores.valid | scores.flat, bars.probability, entry, bars, seed)
+    found = _against(scores, opponents, scores.valid | scores.flat, "probability", entry, bars, seed)
     if found.n < bars.samples:
         return found
     return replace(

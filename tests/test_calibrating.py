@@ -11,7 +11,8 @@ from small_runs import SLUG, made_metric, only, scores_of
 
 from cardgen import calibrating, cli
 from cardgen.budgets import BUDGETS
-from cardgen.calibrating import LINEAR, Size, calibrate_session, jobs, linear
+from cardgen.calibrating import calibrate_session, jobs, linear
+from cardgen.calibration_records import LINEAR, Size
 from cardgen.config import RunConfig
 from cardgen.errors import CardgenError
 from cardgen.forward import logits
@@ -138,12 +139,86 @@ def test_the_linear_model_is_linear_and_explains_its_own_prediction():
 
 
 @pytest.mark.usefixtures("tiny", "as_users_run")
-@pytest.mark.parametrize("size", [Size(images=41, n=20), Size(images=40, n=41), Size(images=40, n=19)])
-def test_sizes_that_do_not_fit_are_refused(tmp_path, size):
-    with pytest.raises(
-        CardgenError, match=r"^calibration on .* images, .* a repetition, of data with 40; expected no more"
-    ):
-        calibrate(tmp_path, size)
+class TestMessages:
+    @pytest.mark.parametrize(
+        ("size", "said"),
+        [
+            (Size(41, 4, 20), "a bank of 41 images, of data with 40; expected no more than there are; lower --images"),
+            (
+                Size(30, 4, 31),
+                "31 images a repetition, out of a bank of 30; expected no more than it holds; lower --size",
+            ),
+        ],
+    )
+    def test_sizes_that_do_not_fit(self, tmp_path, size, said):
+        with pytest.raises(CardgenError) as caught:
+            calibrate(tmp_path, size)
+        assert str(caught.value) == said
+
+    def test_metrics_that_claim_nothing(self, tmp_path):
+        with pytest.raises(CardgenError) as caught:
+            calibrate(tmp_path, metrics=("told",))
+        assert str(caught.value) == (
+            "none of the metrics told gives a verdict here; expected one that does; see `cardgen list metrics`"
+        )
+
+
+@pytest.mark.usefixtures("tiny")
+class TestLeftOut:
+    def test_what_the_data_does_not_have(self, tmp_path, monkeypatch):
+        masked = made_metric("masked", in_mask, rule="vs_noise", needs=("masks",))
+        only(monkeypatch, METHODS, [made_metric("judged", rule="vs_noise"), masked])
+        monkeypatch.setattr(calibrating, "load_subject", lambda config: small_runs.loaded(n=40, masks=False))
+        found, said = calibrate(tmp_path)
+        assert set(found) == {"judged"}
+        assert found["judged"].truth is None
+        assert "left out: masked: the data has no ground-truth masks" in said
+
+    def test_changes_without_a_margin(self, tmp_path, monkeypatch):
+        unchanged = made_metric("still", rule="unchanged", direction="lower")
+        only(monkeypatch, [*METHODS, "input_magnitude"], [made_metric("judged", rule="vs_noise"), unchanged])
+        found, said = calibrate(tmp_path)
+        assert set(found) == {"judged"}
+        assert "left out: still: described while no margin is set" in said
+        found, _ = calibrate(tmp_path, thresholds={"margin": 0.5})
+        assert set(found) == {"judged", "still"}
+
+    def test_a_map_that_fails_costs_its_metric_only(self, tmp_path, monkeypatch):
+        def stumbles(study):
+            if study.method.entry.key == "heavy_noise":
+                raise ValueError("too heavy")
+            return in_mask(study)
+
+        only(
+            monkeypatch,
+            METHODS,
+            [made_metric("judged", in_mask, rule="vs_noise"), made_metric("other", stumbles, rule="vs_noise")],
+        )
+        config = RunConfig(methods=("vanilla_gradients",), out=tmp_path)
+        console = Console(file=io.StringIO(), width=400)
+        assert calibrate_session(config, Size(40, 4, 20), console) == 1
+        said = console.file.getvalue()
+        assert "failed: other: heavy_noise: ValueError in stumbles: too heavy" in said
+        folder = tmp_path / "evaluations" / SLUG / "calibration"
+        assert [path.stem for path in folder.glob("*.json")] == ["judged"]
+
+
+@pytest.mark.usefixtures("tiny")
+class TestSizes:
+    def test_fewer_repetitions_or_images_replace_no_more(self, tmp_path):
+        one, _ = calibrate(tmp_path)
+        other, _ = calibrate(tmp_path, Size(40, 2, 20))
+        assert other == one
+        other, _ = calibrate(tmp_path, Size(30, 4, 20))
+        assert other == one
+        more, _ = calibrate(tmp_path, Size(40, 5, 20))
+        assert more["judged"].repetitions == 5
+
+    def test_records_do_not_depend_on_the_selection(self, tmp_path):
+        one, _ = calibrate(tmp_path)
+        calibrate(tmp_path, metrics=("judged",))
+        again, _ = calibrate(tmp_path)
+        assert again == one
 
 
 def test_the_table_needs_no_measuring(tmp_path, monkeypatch):

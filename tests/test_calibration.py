@@ -26,7 +26,7 @@ def drawn(mean, count=1, images=IMAGES, seed=0):
 
 def bank(extra, metric="deletion", mean=0.5, images=IMAGES):
     noise = {key: drawn(mean, 12, images, seed=k) for k, key in enumerate(FAMILY)}
-    return Bank(METRICS[metric].entry, {**noise, **extra}, drawn=0, beside=3)
+    return Bank(METRICS[metric].entry, {**noise, **extra}, draws=3)
 
 
 def passes(found):
@@ -65,7 +65,7 @@ def test_what_is_judged_is_never_among_its_controls(monkeypatch):
     scores = {
         key: [Scores(np.full(30, 100.0 * k + draw), whole, none) for draw in range(12)] for k, key in enumerate(FAMILY)
     }
-    verdicts(Bank(METRICS["deletion"].entry, scores, drawn=0, beside=3), 20, 120, BARS, 0)
+    verdicts(Bank(METRICS["deletion"].entry, scores, draws=3), 20, 120, BARS, 0)
     assert len(seen) == 4 * 120
     for mine, controls in seen:
         assert [len(values) for values in controls] == [3] * 4
@@ -79,12 +79,12 @@ def test_draws_that_the_metric_took_as_its_own_opponents_are_not_judged(monkeypa
     seen = []
     monkeypatch.setitem(
         calibration.RULES,
-        "vs_noise",
+        "vs_matched_noise",
         lambda scores, *rest: seen.append(scores.values[0]) or type("Found", (), {"verdict": "fail"}),
     )
     whole, none = np.ones(30, bool), np.zeros(30, bool)
     scores = {"noise": [Scores(np.full(30, float(draw)), whole, none) for draw in range(12)]}
-    verdicts(Bank(METRICS["deletion"].entry, scores, drawn=3, beside=0), 20, 60, BARS, 0)
+    verdicts(Bank(METRICS["plausibility"].entry, scores, draws=3), 20, 60, BARS, 0)
     assert set(seen) == set(map(float, range(3, 12)))
 
 
@@ -96,7 +96,7 @@ def test_images_are_drawn_without_replacement_and_anew_each_time(monkeypatch):
         lambda scores, *rest: seen.append(tuple(scores.values)) or type("Found", (), {"verdict": "fail"}),
     )
     scores = {"edges": [Scores(np.arange(50.0), np.ones(50, bool), np.zeros(50, bool))]}
-    verdicts(Bank(METRICS["deletion"].entry, scores, drawn=0, beside=0), 20, 40, BARS, 0)
+    verdicts(Bank(METRICS["deletion"].entry, scores, draws=0), 20, 40, BARS, 0)
     assert all(len(set(rows)) == 20 for rows in seen)
     assert len(set(seen)) == 40
     assert {value for rows in seen for value in rows} == set(range(50))
@@ -111,7 +111,11 @@ def test_the_same_seed_the_same_verdicts_and_metrics_see_the_same_images():
 def test_a_pass_stands_only_beside_a_pass_of_what_it_requires():
     own = {"a": ["pass", "pass", "fail", "inconclusive"], "b": ["pass"]}
     assert final(own, []) == {"a": [True, True, False, False], "b": [True]}
-    assert final(own, [{"a": ["pass", "fail", "pass", "pass"]}]) == {"a": [True, False, False, False], "b": [True]}
+    assert final(own, [{"a": ["pass", "fail", "pass", "pass"], "b": ["pass"]}]) == {
+        "a": [True, False, False, False],
+        "b": [True],
+    }
+    assert final(own, [{"a": ["pass"] * 4}])["b"] == [False], "what was not tested was not passed"
     both = [{"a": ["pass"] * 4, "b": ["inconclusive"]}, {"a": ["fail", "pass", "pass", "pass"]}]
     assert final(own, both) == {"a": [False, True, False, False], "b": [False]}
 
@@ -121,19 +125,21 @@ def test_shares():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "truth", "repetitions", "expected"),
+    ("wrong", "truth", "of", "images", "expected"),
     [
-        ([10, 0], 180, 200, True),
-        ([11, 0], 180, 200, False),
-        ([10, 0], 179, 200, False),
-        ([10], None, 200, True),
-        ([0], 199, 199, None),
+        ([10, 0], 180, 200, 400, True),
+        ([11, 0], 180, 200, 400, False),
+        ([10, 0], 179, 200, 400, False),
+        ([10], None, 200, 400, True),
+        ([0], 199, 199, 400, None),
+        ([10, 0], 180, 200, 256, True),
+        ([10, 0], 180, 200, 255, None),
     ],
 )
-def test_goals(wrong, truth, repetitions, expected):
-    shares = [Share(passes=k, of=200) for k in wrong]
-    right = None if truth is None else Share(passes=min(truth, repetitions), of=repetitions)
-    assert met(shares, right, repetitions) is expected
+def test_goals(wrong, truth, of, images, expected):
+    shares = [Share(passes=k, of=of) for k in wrong]
+    right = None if truth is None else Share(passes=truth, of=of)
+    assert met(shares, right, images=images, n=64) is expected
 
 
 class TestAgreement:
@@ -158,7 +164,7 @@ class TestReliability:
         scores = {
             key: [Scores(np.asarray(row, float), whole, none)] for key, row in zip(self.METHODS, rows, strict=False)
         }
-        return Bank(METRICS[metric].entry, scores, drawn=0, beside=3)
+        return Bank(METRICS[metric].entry, scores, draws=3)
 
     def test_images_that_rank_methods_alike(self):
         easy = np.linspace(0, 1, 30)

@@ -27,7 +27,7 @@ SUBJECTS = {
     "vgg": lambda: small_subject(lively(seeded(0, vgg)), 12, 10),
     "one-class": lambda: small_subject(lively(seeded(0, lambda: Tiny(classes=1))), 12, 10),
 }
-KEYED = ("keyed_noise", "fresh_noise")
+KEYED = ("keyed_noise", "class_noise", "fresh_noise")
 """Controls that change with the class as a good method does, and say nothing of it."""
 REAL = [key for key in METHODS if not METHODS[key].entry.control]
 

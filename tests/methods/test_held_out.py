@@ -18,7 +18,7 @@ DRAWN = [key for key in KEYS if METHODS[key].defaults]
 def test_all_that_calibration_is_to_hold_out():
     assert set(KEYS) == {
         "noise_3", "noise_5", "noise_10", "pink_noise", "random_blob", "random_spike", "ones_but_a_corner", "heavy_noise",
-        "keyed_noise", "fresh_noise",
+        "keyed_noise", "class_noise", "fresh_noise",
     }  # fmt: skip
 
 
@@ -120,6 +120,11 @@ class TestKeyed:
         assert self.changed(key) == [False] * 7
         assert self.changed(key, model=lambda small: seeded(1, self.model)) == [True] * 7
         assert self.changed(key, targets=lambda small: (small.targets + 1) % 4) == [True] * 7
+
+    def test_noise_keyed_by_class_follows_the_class_alone(self):
+        assert self.changed("class_noise", model=lambda small: seeded(1, self.model)) == [False] * 7
+        assert self.changed("class_noise", seed=1) == [False] * 7
+        assert self.changed("class_noise", targets=lambda small: (small.targets + 1) % 4) == [True] * 7
 
     def test_only_fresh_noise_changes_with_the_seed_and_the_input(self):
         # seven images of one name each: explain names them by their content, so an input's change is one of the name as well

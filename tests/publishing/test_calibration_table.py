@@ -21,7 +21,7 @@ def test_a_row_a_metric_with_the_worst_of_each_kind(tmp_path):
         agreement={"50": Share(passes=9, of=10), "200": Share(passes=10, of=10)},
         met=False,
     )
-    for found in (one, record("minimality")):
+    for found in (one, record("minimality"), record("sufficiency", images=200, met=True)):
         save(found, tmp_path / "tiny" / "calibration" / f"{found.metric}.json")
     found = list(lines(tmp_path))
     assert found[0] == (
@@ -31,4 +31,6 @@ def test_a_row_a_metric_with_the_worst_of_each_kind(tmp_path):
     noise, others, priors = "4 % [2.2, 7.2] (noise_4)", "8 % [5.2, 12] (random_blob)", "edges 50 % [43.8, 56.2]"
     assert found[4] == f"| deletion | {noise} | {others} | {priors} | 98 % [95.4, 99.1] | 0.9 · – · 1 | missed |"
     assert found[5] == "| minimality | – | – | – | – | – · – · – | not judged |"
+    assert found[7].startswith("tiny: 250 repetitions of 64 images out of 200; goals:")
+    assert found[11:] == ["| sufficiency | – | – | – | – | – · – · – | met (no positive control) |", ""]
     assert list(lines(tmp_path, "other")) == []

@@ -30,6 +30,7 @@ from cardgen.study import Study, Subject
     rule="randomisation",
     size="again",
     needs=("classes",),
+    requires=("model_weight_randomization",),
     passes=lambda n, explainer, p: n * (4 * explainer.passes + 2),
 )
 def target_sensitivity(study: Study) -> Scores:
