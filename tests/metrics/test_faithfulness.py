@@ -69,12 +69,24 @@ def test_contributions_of_an_additive_model_are_faithful_and_their_magnitudes_ar
     assert np.abs(measure("faithfulness", *call, maps=contributions.abs(), **options).values).max() < 0.9
 
 
-def test_regions_that_cost_nothing_count_as_flat():
+def test_regions_that_all_cost_the_same_tell_nothing_whatever_the_map():
     model = Linear(torch.zeros(1, 8, 8))
     found = measure("faithfulness", model, torch.rand(3, 1, 8, 8), torch.zeros(3).long(), maps=torch.rand(3, 8, 8))
     assert found.values.tolist() == [0, 0, 0]
-    assert found.flat.all()
-    assert found.valid.all(), "the sample stays in, with no lead over noise"
+    assert not found.valid.any()
+    assert not found.flat.any(), "the map is not flat"
+    assert found.reported["still"] == 3
+
+
+def test_a_map_of_ones_but_a_corner_does_not_correlate_with_the_sizes_of_regions():
+    # sides of 4 and 3 pixels, and each pixel costs the same: larger regions cost more, and have larger sums
+    model, images = Share(torch.full((1, 7, 7), 1 / 49)), torch.ones(1, 1, 7, 7)
+    ones = torch.ones(1, 7, 7)
+    ones[0, 0, 0] = 0
+    options = {"parts": 2, "substrate": "black"}
+    found = measure("faithfulness", model, images, torch.tensor([0]), maps=ones, **options).values
+    # means 15/16, 1, 1, 1: deviations ∝ (−3, 1, 1, 1); drops 16, 12, 12, 9 of 49: (3.75, −.25, −.25, −3.25), so −15 / √(12 · 24.75)
+    assert found == pytest.approx([-15 / np.sqrt(12 * 24.75)], abs=1e-5)
 
 
 def test_a_constant_map_has_no_correlation_even_where_regions_differ_in_size(tiny):
@@ -85,7 +97,7 @@ def test_a_constant_map_has_no_correlation_even_where_regions_differ_in_size(tin
 
 
 MUTATIONS = {
-    "means for sums": (reference, "total", lambda a, r, right=reference.total: right(a, r) / len(r)),
+    "sums of unequal regions": (reference, "total", lambda a, r, right=reference.total: right(a, r) * len(r)),
     "of magnitudes": (reference, "total", lambda a, r, right=reference.total: right(a.abs(), r)),
     "the drop's sign": (reference, "drops", lambda *a, right=reference.drops: [-d for d in right(*a)]),
     "another class": (

@@ -92,14 +92,15 @@ def test_rounding_ranks_nothing():
     assert found.values[0] == pytest.approx(31.5 / np.sqrt((ranks**2).sum() * (1 - 1 / 64)), abs=1e-9)
 
 
-def test_regions_that_cost_nothing_count_as_flat():
+def test_regions_that_all_cost_the_same_tell_nothing_whatever_the_map():
     model = Linear(torch.zeros(1, 8, 8))
     found = measure(
         "luminosity_calibration", model, torch.rand(3, 1, 8, 8), torch.zeros(3).long(), maps=torch.rand(3, 8, 8)
     )
     assert found.values.tolist() == [0, 0, 0]
-    assert found.flat.all()
-    assert found.valid.all()
+    assert not found.valid.any()
+    assert not found.flat.any()
+    assert found.reported["still"] == 3
 
 
 MUTATIONS = {

@@ -51,9 +51,11 @@ def drops(model, image, target, regions, background):
 
 
 def faithfulness(model, image, target, saliency, background, parts=8):
-    """Alvarez-Melis & Jaakkola 2018, section 5.2, on regions: Pearson's correlation of sums with drops."""
+    """Alvarez-Melis & Jaakkola 2018, section 5.2, on regions: Pearson's correlation of sums, as if all were of one size, with drops."""
     regions = grid(*saliency.shape, parts)
-    return maps.pearson([total(saliency, r) for r in regions], drops(model, image, target, regions, background))
+    return maps.pearson(
+        [total(saliency, r) / len(r) for r in regions], drops(model, image, target, regions, background)
+    )
 
 
 def luminosity_calibration(model, image, target, saliency, background, parts=8):

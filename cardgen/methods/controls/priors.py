@@ -45,7 +45,6 @@ def edges(
     access="none",
     signed=False,
     control="prior",
-    terms=lambda model, inputs, targets, context: [_away(inputs, context)],
 )
 def input_magnitude(
     model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], context: Context

@@ -25,6 +25,10 @@ def require_precision(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> No
     Raises:
         CardgenError: its logits move.
     """
+    if torch.finfo(example.dtype).eps > 1e-6:
+        raise CardgenError(
+            "a shift of the input that is taken back leaves its rounding in half precision; expected float32; leave the metric out"
+        )
     with torch.no_grad():
         clean = logits(model, example)
         for shift in SHIFTS.values():
@@ -45,7 +49,7 @@ def _require_same(clean: Float[Tensor, "n k"], moved: Float[Tensor, "n k"]) -> N
     key="input_invariance",
     title="Input Invariance",
     attribute="input_sensitivity",
-    question="Are attributions the same when all images are shifted by a constant that the network takes back?",
+    question="Are attributions the same when all images are shifted, by a constant or an image, and the network takes it back?",
     quantity="relative difference of attributions between the network and its shifted twin",
     direction="lower",
     source=Source(paper="Kindermans et al. 2019", url="https://arxiv.org/abs/1711.00867", where="section 2"),

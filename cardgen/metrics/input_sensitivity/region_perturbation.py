@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from cardgen import draws
 from cardgen.curves import mean_curve, stepped
@@ -14,6 +14,13 @@ from cardgen.metrics import metric
 from cardgen.records import Source
 from cardgen.scores import Scores
 from cardgen.study import Study, Subject, descending
+
+SIDE = 9
+
+
+def require_regions(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> None:
+    """Refuse images without room for two regions."""
+    squares(example.shape[2], example.shape[3], SIDE)
 
 
 @metric(
@@ -27,9 +34,10 @@ from cardgen.study import Study, Subject, descending
     source=Source(paper="Samek et al. 2017", url="https://arxiv.org/abs/1509.06321", where="section III, AOPC"),
     rule="vs_noise",
     size="maps",
+    fits=require_regions,
     passes=lambda n, explainer, p: n * (explainer.passes + p["steps"] + 1),
 )
-def region_perturbation(study: Study, *, steps: int = 100, side: int = 9, substrate: str = "random") -> Scores:
+def region_perturbation(study: Study, *, steps: int = 100, side: int = SIDE, substrate: str = "random") -> Scores:
     """AOPC: 1/(L+1) Σ_{k=0}^{L} (f_c(x) − f_c(x^k)), x^k the image with its k most salient regions replaced by uniform noise.
 
     Higher is better; in probabilities, so −1 to 1. L = `steps`, or all regions where there are fewer. Regions are whole squares of

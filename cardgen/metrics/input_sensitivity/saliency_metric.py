@@ -88,11 +88,17 @@ def _pixels(subject: Subject) -> int:
 
 def _boxes(study: Study) -> Int[Tensor, "n k 4"]:
     """The boxes of SHARES, and that of the pixels above the map's mean."""
-    maps, pixels = study.maps().flatten(1).double(), _pixels(study.subject)
-    kept = torch.tensor([max(1, round(alpha * pixels)) for alpha in SHARES], device=maps.device)
-    above = (maps > maps.mean(1, keepdim=True)).sum(1, keepdim=True)
-    kept = torch.cat([kept.expand(len(maps), -1), above.where(above > 0, pixels)], dim=1)
-    return tightest(study.order(), kept, study.subject.inputs.shape[3])
+    pixels = _pixels(study.subject)
+
+    def compute(part: slice) -> Tensor:
+        whole = study.upto(part.stop)
+        maps = whole.maps()[part].flatten(1).double()
+        kept = torch.tensor([max(1, round(alpha * pixels)) for alpha in SHARES], device=maps.device)
+        above = (maps > maps.mean(1, keepdim=True)).sum(1, keepdim=True)
+        kept = torch.cat([kept.expand(len(maps), -1), above.where(above > 0, pixels)], dim=1)
+        return tightest(whole.order()[part], kept, study.subject.inputs.shape[3])
+
+    return study.memo("boxes", compute)
 
 
 def _elsewhere(study: Study, draw: int) -> Float[Tensor, "n k"]:

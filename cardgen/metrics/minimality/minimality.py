@@ -92,11 +92,11 @@ def _probabilities(
     subject: Subject, part: slice, rows: Int[Tensor, " k"], shown: Bool[Tensor, "k p"], background: str
 ) -> Float[Tensor, " k"]:
     """f_c of some samples with only some of their pixels shown, the background in place of all others."""
-    inputs, bare = subject.inputs[part][rows], subject.substrate(background, part.stop)[part][rows]
-    masks = shown.view(-1, 1, *inputs.shape[2:]).to(inputs.dtype)
+    inputs, bare = subject.inputs[part], subject.substrate(background, part.stop)[part]
+    masks, places = shown.view(-1, 1, *inputs.shape[2:]).to(inputs.dtype), rows.tolist()
 
     def write(i: int, first: int, last: int, out: Tensor) -> None:
-        torch.lerp(bare[i], inputs[i], masks[i], out=out[0])
+        torch.lerp(bare[places[i]], inputs[places[i]], masks[i], out=out[0])
 
-    targets = subject.targets[part][rows]
-    return variant_probabilities(subject.model, inputs, targets, 1, write, subject.batch)[:, 0]
+    like, targets = inputs[:1].expand(len(rows), -1, -1, -1), subject.targets[part][rows]
+    return variant_probabilities(subject.model, like, targets, 1, write, subject.batch)[:, 0]

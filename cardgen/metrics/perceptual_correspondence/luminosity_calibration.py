@@ -23,16 +23,17 @@ from cardgen.study import Study
     ),
     rule="vs_noise",
     size="maps",
+    fits=grids.require_even,
     passes=lambda n, explainer, p: n * (explainer.passes + p["parts"] ** 2 + 1),
 )
-def luminosity_calibration(study: Study, *, parts: int = 8, substrate: str = "mean") -> Scores:
+def luminosity_calibration(study: Study, *, parts: int = grids.PARTS, substrate: str = "mean") -> Scores:
     """Spearman's correlation, over the regions r of a grid, of the mean of A over r with f_c(x) − f_c(x with r alone replaced).
 
     Higher is better; −1 to 1; about 0 for a map without information. f_c is the softmax probability of the class explained; regions
     without which it rises rank last. The grid and the forward passes are those of faithfulness. What the eye compares is a region's
-    brightness, so it is the mean here and the sum there: where sides do not divide, regions differ in size, and sums rank them by it.
+    brightness, so ranks are compared here and values there.
     Drops are rounded to 1e-6 before they are ranked, so that rounding of the forward pass ranks nothing; equal ones share their rank.
-    Where all drops are the same the sample counts as a flat map does: 0, with no lead over noise.
+    Not valid where all drops are the same, whatever the map; how many samples these are is reported, `still`.
 
     Gomez et al. 2022 call a map calibrated if the score changes with the saliency of what is masked, and take Pearson's correlation
     along the deletion and insertion curves (deletion_correlation, insertion_correlation). There each step starts from what is left of
@@ -46,7 +47,6 @@ def luminosity_calibration(study: Study, *, parts: int = 8, substrate: str = "me
     """
     height, width = study.subject.inputs.shape[2:]
     fallen = grids.drops(study.subject, study.n, parts, substrate)
-    grid = grids.even(height, width, parts)
-    brightness = grid.sums(study.maps()) / grid.sizes().to(fallen.device)
+    brightness = grids.even(height, width, parts).means(study.maps())
     ranked = (fallen.double() / grids.STILL).round()
     return grids.correlations(study, spearman(brightness, ranked), fallen)
