@@ -1,5 +1,7 @@
 """From settings and a subject to jobs."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small_models import Pooled, seeded
@@ -102,6 +104,17 @@ def test_what_compares_classes_needs_two(monkeypatch):
     one = loaded(seeded(0, lambda: Pooled(classes=1)))
     assert [job.skip for job in jobs(one)[0].jobs] == ["compares two classes; the model has one"]
     assert [job.skip for job in jobs()[0].jobs] == [""]
+
+
+def test_a_known_rule_speaks_of_each_image_s_own_class(monkeypatch):
+    only(monkeypatch, ["vanilla_gradients"], [made_metric("ruled", needs=("rule",))])
+    of = loaded()
+    assert [job.skip for job in jobs(of)[0].jobs] == ["it is not proven which pixels drive the model on this data"]
+    of = replace(of, subject=replace(of.subject, ruled=True))
+    assert [job.skip for job in jobs(of)[0].jobs] == [""]
+    assert [job.skip for job in jobs(of, target="2")[0].jobs] == [
+        "the pixels known to drive the model are those of each image's own class"
+    ]
 
 
 @pytest.mark.usefixtures("few")

@@ -181,6 +181,14 @@ def test_a_network_that_sees_rounding_is_refused(tiny):
     METRICS[KEY].fits(tiny.model.eval(), tiny.inputs[:1])
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refused_before_anything_is_measured(tiny, dtype):
+    with pytest.raises(
+        CardgenError, match=r"^a shift of the input that is taken back leaves its rounding in half precision;"
+    ):
+        METRICS[KEY].fits(tiny.model.to(dtype), tiny.inputs[:1].to(dtype))
+
+
 def test_a_method_that_refuses_the_twin_depends_on_how_its_input_is_written(tiny):
     def picky(model, inputs, targets, context):
         if isinstance(model, Shifted):

@@ -88,7 +88,58 @@ def test_by_hand():
     # |grey − 0.5| moves by at most the radius in every pixel, where all channels move away from grey: 0.02·√4 / ‖A‖ with A = 0.2
     # everywhere: 0.1. One corner and one step find it; corners alone do not.
     small = Small(Linear(torch.ones(3, 2, 2)), torch.full((1, 3, 2, 2), 0.7), torch.tensor([0]), None, None)
-    assert score(small, METHODS["input_magnitude"], 2).values == pytest.approx([0.1], rel=1e-4)
+
+    def magnitude(model, inputs, *_):
+        return (inputs.mean(1, keepdim=True) - 0.5).abs()
+
+    method = made_method(magnitude, terms=lambda *given: [magnitude(*given)])
+    assert score(small, method, 2).values == pytest.approx([0.1], rel=1e-4)
+
+
+def test_the_yardstick_is_searched_as_what_has_no_gradient_is(tiny):
+    # climbing, it would come further than corners bring a method that cannot be differentiated
+    assert METHODS["input_magnitude"].terms is None
+
+
+class Attentive(nn.Module):
+    """Patches that attend to each other through the fused kernel, which has no second derivative."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 4, stride=4)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        return self.head(self.attention(tokens, tokens, tokens, need_weights=False)[0].mean(1)).exp()
+
+
+def test_attention_can_be_climbed():
+    small = small_subject(seeded(0, Attentive).eval(), 12, 12)
+    found = measure(KEY, *small.call, method="input_x_gradient", draws=4)
+    assert found.reported["with_gradient"] == 1.0
+
+
+def test_what_has_no_second_derivative_is_searched_by_corners(tiny):
+    def terms(model, inputs, *_):
+        raise RuntimeError("derivative for aten::whatever is not implemented")
+
+    found = score(tiny, made_method(cubed, terms=terms), 4)
+    assert found.reported["with_gradient"] == 0.0
+    np.testing.assert_array_equal(found.values, score(tiny, made_method(cubed), 4).values)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        score(tiny, made_method(cubed, terms=lambda *_: out_of_memory()), 4)
+
+
+def out_of_memory():
+    raise RuntimeError("CUDA out of memory")
+
+
+def test_a_blurred_baseline_can_be_climbed(tiny):
+    options = {"method": "integrated_gradients", "method_params": {"steps": 4, "baseline": "blur"}, "draws": 4}
+    small = small_subject(tiny.model, 12, 10)
+    assert measure(KEY, *small.call, **options).reported["with_gradient"] == 1.0
 
 
 def test_no_less_than_what_it_begins_with(tiny):
@@ -154,9 +205,7 @@ def test_terms_sum_to_the_attributions(key, network):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 
-@pytest.mark.parametrize(
-    "key", [key for key in WITH_TERMS if key != "input_magnitude"]
-)  # whose kinks differences cross
+@pytest.mark.parametrize("key", WITH_TERMS)
 def test_the_gradient_is_that_of_finite_differences(key):
     small = small_subject(NETWORKS["smooth"](), 8, 8)
     small = small._replace(model=small.model.double(), inputs=small.inputs.double())
