@@ -110,6 +110,14 @@ def keyed_noise(
     return _keyed("keyed", weights_digest(model), inputs, targets, context, draw)
 
 
+@method(key="class_noise", title="Noise keyed by class", source=SOURCE, access="none", control="held_out")
+def class_noise(
+    model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], context: Context, *, draw: int = 0
+) -> Float[Tensor, "n 1 h w"]:
+    """Uniform noise from a generator named by the class explained and the sample: another map for every class, and the same for every model."""
+    return _keyed("class", "", inputs, targets, context, draw)
+
+
 @method(
     key="fresh_noise", title="Noise anew at every call", source=SOURCE, access="none", random=True, control="held_out"
 )
