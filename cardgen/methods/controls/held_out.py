@@ -114,7 +114,7 @@ def keyed_noise(
 def class_noise(
     model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], context: Context, *, draw: int = 0
 ) -> Float[Tensor, "n 1 h w"]:
-    """Uniform noise from a generator named by the class explained and the sample: another map for every class, and the same for every model."""
+    """Uniform noise from a generator named by class explained and sample: another map for every class, the same for every model."""
     return _keyed("class", "", inputs, targets, context, draw)
 
 
