@@ -118,7 +118,7 @@ def _numbers(record: Record, evidence: Evidence) -> list[str]:
         parts.append(f"{entry.quantity} {estimate(record.estimate, record.interval)}{unit}{better}")
     hardest = least_beaten(record)
     if hardest:
-        parts.append(f"{control_words(hardest[0], evidence)} gets {number(hardest[1].estimate)}")
+        parts.append(f"{_opponent(record, hardest[0], evidence)} {number(hardest[1].estimate)}")
     if hardest and record.effect is not None:
         parts.append(f"effect {number(record.effect)}")
     if record.budget and record.budget not in BUDGETS:
@@ -126,6 +126,14 @@ def _numbers(record: Record, evidence: Evidence) -> list[str]:
     if record.flat:
         parts.append(plural(record.flat, "flat map"))
     return [*parts, f"n = {record.n} on {record.subject}" if record.n else f"on {record.subject}"]
+
+
+def _opponent(record: Record, key: str, evidence: Evidence) -> str:
+    """The noise control and its verb; where values are matched, these are the method's own in the control's order."""
+    words = control_words(key, evidence)
+    if "matched" not in record.rule.name:
+        return f"{words} gets"
+    return f"its own values in the order of {words} get" if key in evidence.controls else f"its {words} get"
 
 
 def _bare(text: str) -> str:

@@ -267,7 +267,7 @@ class Share(Model):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval."""
+        """Wilson's 95 % interval: of more repetitions on the same images, not on others."""
         return wilson(self.passes, self.of)
 
     @model_validator(mode="before")
