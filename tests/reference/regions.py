@@ -59,9 +59,9 @@ def faithfulness(model, image, target, saliency, background, parts=8):
 
 
 def luminosity_calibration(model, image, target, saliency, background, parts=8):
-    """The same of the ranks of means and drops; drops to the nearest millionth."""
+    """The same of the ranks of means and drops; drops to the nearest ten-thousandth."""
     regions = grid(*saliency.shape, parts)
-    fallen = [round(d / 1e-6) for d in drops(model, image, target, regions, background)]
+    fallen = [round(d / 1e-4) for d in drops(model, image, target, regions, background)]
     means = [total(saliency, r) / len(r) for r in regions]
     return maps.pearson(maps.ranks(means), maps.ranks(fallen))
 

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from cardgen.errors import CardgenError
-from cardgen.study import weights_digest
 from cardgen.subjects.black_box import BlackBox
 from cardgen.subjects.models import check_fit, load_model
 from cardgen.subjects.own_models import RETURNS
 from cardgen.subjects.preprocess import EXAMPLE, parse_preprocess
+from cardgen.weights import weights_digest
 
 CODE = """
 import torch

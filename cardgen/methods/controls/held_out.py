@@ -66,8 +66,8 @@ def _pixel(g: torch.Generator, size: int) -> int:
     return int(torch.randint(size, (1,), generator=g))
 
 
-def _control(key: str, title: str, draw_one: Draw) -> None:
-    @method(key=key, title=title, source=SOURCE, access="none", random=True, control="held_out")
+def _control(key: str, title: str, draw_one: Draw, *, signed: bool = False) -> None:
+    @method(key=key, title=title, source=SOURCE, access="none", signed=signed, random=True, control="held_out")
     def held_out(
         model: nn.Module,
         inputs: Float[Tensor, "n c h w"],
@@ -83,13 +83,15 @@ def _control(key: str, title: str, draw_one: Draw) -> None:
 
 for _grid in GRIDS:
     _control(f"noise_{_grid}", f"Smooth noise {_grid}×{_grid}", smooth(_grid))
-_control("pink_noise", "1/f noise", pink)
+_control("pink_noise", "1/f noise", pink, signed=True)
 _control("random_blob", "Random blob", blob)
 _control("random_spike", "Random pixel", spike)
 _control("heavy_noise", "Uniform noise to the eighth power", heavy)
 
 
-@method(key="ones_but_a_corner", title="Ones but a corner", source=SOURCE, access="none", control="held_out")
+@method(
+    key="ones_but_a_corner", title="Ones but a corner", source=SOURCE, access="none", signed=False, control="held_out"
+)
 def ones_but_a_corner(
     model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], context: Context
 ) -> Float[Tensor, "n 1 h w"]:
@@ -99,7 +101,9 @@ def ones_but_a_corner(
     return found
 
 
-@method(key="keyed_noise", title="Noise keyed by weights", source=SOURCE, access="none", control="held_out")
+@method(
+    key="keyed_noise", title="Noise keyed by weights", source=SOURCE, access="none", signed=False, control="held_out"
+)
 def keyed_noise(
     model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], context: Context, *, draw: int = 0
 ) -> Float[Tensor, "n 1 h w"]:
@@ -110,7 +114,7 @@ def keyed_noise(
     return _keyed("keyed", weights_digest(model), inputs, targets, context, draw)
 
 
-@method(key="class_noise", title="Noise keyed by class", source=SOURCE, access="none", control="held_out")
+@method(key="class_noise", title="Noise keyed by class", source=SOURCE, access="none", signed=False, control="held_out")
 def class_noise(
     model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], context: Context, *, draw: int = 0
 ) -> Float[Tensor, "n 1 h w"]:
@@ -119,7 +123,13 @@ def class_noise(
 
 
 @method(
-    key="fresh_noise", title="Noise anew at every call", source=SOURCE, access="none", random=True, control="held_out"
+    key="fresh_noise",
+    title="Noise anew at every call",
+    source=SOURCE,
+    access="none",
+    signed=False,
+    random=True,
+    control="held_out",
 )
 def fresh_noise(
     model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], context: Context, *, draw: int = 0

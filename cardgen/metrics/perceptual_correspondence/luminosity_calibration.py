@@ -7,6 +7,9 @@ from cardgen.scores import Scores
 from cardgen.similarity import spearman
 from cardgen.study import Study
 
+LEAST = 1e-4
+"""Drops of the probability that differ by less rank alike."""
+
 
 @metric(
     key="luminosity_calibration",
@@ -32,7 +35,8 @@ def luminosity_calibration(study: Study, *, parts: int = grids.PARTS, substrate:
     Higher is better; −1 to 1; about 0 for a map without information. f_c is the softmax probability of the class explained; regions
     without which it rises rank last. The grid and the forward passes are those of faithfulness. What the eye compares is a region's
     brightness, so ranks are compared here and values there.
-    Drops are rounded to 1e-6 before they are ranked, so that rounding of the forward pass ranks nothing; equal ones share their rank.
+    Drops are rounded to 1e-4 before they are ranked, so that neither next to nothing nor the forward pass' rounding ranks anything; equal
+    ones share their rank.
     Not valid where all drops are the same, whatever the map; how many samples these are is reported, `still`.
 
     Gomez et al. 2022 call a map calibrated if the score changes with the saliency of what is masked, and take Pearson's correlation
@@ -48,5 +52,5 @@ def luminosity_calibration(study: Study, *, parts: int = grids.PARTS, substrate:
     height, width = study.subject.inputs.shape[2:]
     fallen = grids.drops(study.subject, study.n, parts, substrate)
     brightness = grids.even(height, width, parts).means(study.maps())
-    ranked = (fallen.double() / grids.STILL).round()
+    ranked = (fallen.double() / LEAST).round()
     return grids.correlations(study, spearman(brightness, ranked), fallen)
