@@ -27,15 +27,8 @@ CURVES = (
     "sufficiency",
     "minimality",
 )
-AGAINST_NOISE = (
-    *CURVES,
-    "worst_case_completeness",
-    "faithfulness",
-    "luminosity_calibration",
-    "pointing_game",
-    "localization_utility",
-    "mean_iou",
-)
+ON_REGIONS_AND_MASKS = ("faithfulness", "luminosity_calibration", "pointing_game", "localization_utility", "mean_iou")
+AGAINST_NOISE = (*CURVES, "worst_case_completeness", *ON_REGIONS_AND_MASKS)
 RANDOMISED = (
     "model_weight_randomization",
     "cascading_randomization",
