@@ -8,6 +8,7 @@ from cardgen.words import MARKS, METHODOLOGY, estimate, listing, number, plural,
 
 CONTROL_WORDS = {
     "noise": "uniform noise",
+    "noise_1": "one bump at random",
     "noise_3": "smooth noise 3×3",
     "noise_4": "smooth noise 4×4",
     "noise_5": "smooth noise 5×5",

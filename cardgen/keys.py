@@ -9,7 +9,7 @@ from cardgen.records import Value
 
 ENGINE = 1
 """Raised when batching, seeding or segments change numbers of every metric."""
-CONTROLS = 1
+CONTROLS = 2
 """Raised when the noise family changes, or a prior that a rule compares with; metrics that measure value-matched noise then raise
 their own version."""
 PICTURES = 1

@@ -53,3 +53,27 @@ def _smooth(grid: int) -> None:
 
 for _grid in GRIDS:
     _smooth(_grid)
+
+
+WIDTHS = (1 / 12, 1 / 4)
+"""Shares of a side between which a bump's width is drawn."""
+
+
+@method(key="noise_1", title="One bump", source=SOURCE, access="none", signed=False, random=True, control="noise")
+def bump(
+    model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], context: Context, *, draw: int = 0
+) -> Float[Tensor, "n 1 h w"]:
+    """1 / (1 + r²) around a random place, r the distance in units of a width drawn for rows and one for columns.
+
+    Where objects are compact, so is a good map, and a compact map beats scattered ones by luck: without this member a blob at a random
+    place passed localisation utility in 83 % of repetitions, and mean IoU in 22 %.
+    """
+    h, w = inputs.shape[2:]
+    low, high = WIDTHS
+    found = []
+    for g in context.generators("noise_1", draw):
+        row, column, tall, wide = torch.rand(4, generator=g).tolist()
+        rows = (torch.arange(h) - row * (h - 1)) / ((low + (high - low) * tall) * h)
+        columns = (torch.arange(w) - column * (w - 1)) / ((low + (high - low) * wide) * w)
+        found.append(1 / (1 + rows[:, None] ** 2 + columns[None, :] ** 2))
+    return torch.stack(found)[:, None].to(inputs.device)

@@ -18,6 +18,7 @@ from cardgen.study import Study
     direction="lower",
     source=Source(paper="Chattopadhyay et al. 2018", url="https://arxiv.org/abs/1710.11063", where="average drop %"),
     rule="matched_noise",
+    version=2,
     size="maps",
     passes=lambda n, explainer, p: n * (explainer.passes + forwarded(p["noise_draws"])),
 )

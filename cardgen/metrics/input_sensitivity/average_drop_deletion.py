@@ -18,6 +18,7 @@ from cardgen.study import Study
     direction="higher",
     source=Source(paper="Jung & Oh 2021", url="https://arxiv.org/abs/2102.05228", where="average drop in deletion"),
     rule="matched_noise",
+    version=2,
     size="maps",
     passes=lambda n, explainer, p: n * (explainer.passes + forwarded(p["noise_draws"])),
 )
