@@ -9,7 +9,7 @@ from cardgen.forward import variant_scores, with_classes
 from cardgen.records import Curve
 from cardgen.study import Study, Subject
 
-POINTS = 26
+POINTS = 11
 
 
 def counts(pixels: int, steps: int) -> Int[Tensor, " {steps}+1"]:
@@ -108,7 +108,7 @@ def area(values: Float[Tensor, "n k"], pixels: int) -> Float[Tensor, " n"]:
 
 
 def mean_curve(values: Float[Tensor, "n k"], x_label: str, y_label: str) -> Curve:
-    """The mean over samples, thinned to at most 26 points, evenly over the steps."""
+    """The mean over samples, thinned to at most 11 points, evenly over the steps."""
     mean = values.double().mean(0).cpu()
     chosen = torch.linspace(0, len(mean) - 1, min(POINTS, len(mean))).round().long()
     return Curve(x_label=x_label, y_label=y_label, y=mean[chosen].tolist())

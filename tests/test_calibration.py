@@ -66,12 +66,12 @@ def test_what_is_judged_is_never_among_its_controls(monkeypatch):
         key: [Scores(np.full(30, 100.0 * k + draw), whole, none) for draw in range(12)] for k, key in enumerate(FAMILY)
     }
     verdicts(Bank(METRICS["deletion"].entry, scores, draws=3), 20, 120, BARS, 0)
-    assert len(seen) == 4 * 120
+    assert len(seen) == 5 * 120
     for mine, controls in seen:
-        assert [len(values) for values in controls] == [3] * 4
+        assert [len(values) for values in controls] == [3] * 5
         assert all(len(set(values)) == 3 for values in controls)
         assert mine not in [value for values in controls for value in values]
-    assert {mine for mine, _ in seen} == {100.0 * k + draw for k in range(4) for draw in range(12)}
+    assert {mine for mine, _ in seen} == {100.0 * k + draw for k in range(5) for draw in range(12)}
     assert {value for _, controls in seen for value in controls[0]} == set(range(12))
 
 

@@ -10,7 +10,7 @@ from cardgen.draws import content_ids
 from cardgen.methods import METHODS
 from cardgen.study import Study, Subject
 
-MEMBERS = ["noise", "noise_4", "noise_7", "noise_14"]
+MEMBERS = ["noise", "noise_1", "noise_4", "noise_7", "noise_14"]
 
 
 def subject_of(small):

@@ -15,7 +15,7 @@ from cardgen.thresholds import DEFAULTS
 from cardgen.verdicts import RULES, Control
 
 N = 40
-MEMBERS = ("noise", "noise_4", "noise_7", "noise_14")
+MEMBERS = ("noise", "noise_1", "noise_4", "noise_7", "noise_14")
 CURVES = (
     "deletion",
     "insertion",

@@ -21,7 +21,7 @@ from cardgen.verdicts import RULES
 PAGE = Path(__file__).parent.parent / "docs" / "ratings.md"
 HEAD = "method,image,rater,rating\n"
 FAST = Thresholds(resamples=1000)
-FAMILY = ("noise", "noise_14", "noise_4", "noise_7")
+FAMILY = ("noise", "noise_1", "noise_14", "noise_4", "noise_7")
 
 
 def read(tmp_path, text, images=("a", "b")):

@@ -9,7 +9,7 @@ from cardgen import explain
 from cardgen.errors import CardgenError
 from cardgen.space import Space
 
-NOISE = ("noise", "noise_4", "noise_7", "noise_14")
+NOISE = ("noise", "noise_1", "noise_4", "noise_7", "noise_14")
 CONTROLS = (*NOISE, "constant", "centred_gaussian", "edges", "input_magnitude", "planted_truth", "mean_mask")
 SAME = ("constant", "centred_gaussian", "mean_mask")
 """Controls that give all samples of a subject one map; the last of them knows the masks of all."""

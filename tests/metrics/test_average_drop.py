@@ -19,7 +19,7 @@ from cardgen.study import Study, Subject
 KEY = "average_drop"
 ALL = ("average_drop", "increase_in_confidence", "average_drop_deletion")
 DROPS = ("average_drop", "average_drop_deletion")
-MEMBERS = ("noise", "noise_4", "noise_7", "noise_14")
+MEMBERS = ("noise", "noise_1", "noise_4", "noise_7", "noise_14")
 FEW = {"noise_draws": 2}
 TOLERANCE = 1e-5
 

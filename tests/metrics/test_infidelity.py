@@ -20,7 +20,7 @@ from cardgen.space import Space
 
 DRAWS = 12
 FEW = {"perturbations": DRAWS, "noise_draws": 2}
-MEMBERS = ("noise", "noise_4", "noise_7", "noise_14")
+MEMBERS = ("noise", "noise_1", "noise_4", "noise_7", "noise_14")
 
 
 def subject_of(small):

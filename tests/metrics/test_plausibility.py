@@ -12,7 +12,7 @@ from cardgen.errors import CardgenError
 
 KEY = "plausibility"
 FEW = {"noise_draws": 2}
-MEMBERS = ("noise", "noise_4", "noise_7", "noise_14")
+MEMBERS = ("noise", "noise_1", "noise_4", "noise_7", "noise_14")
 
 
 def signed(tiny):

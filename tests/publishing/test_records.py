@@ -32,7 +32,10 @@ from cardgen.records import (
 
 def full_record() -> Record:
     """As large as a record gets in practice."""
-    noise, priors = ("noise", "noise_4", "noise_7", "noise_14"), ("centred_gaussian", "edges", "input_magnitude")
+    noise, priors = (
+        ("noise", "noise_1", "noise_4", "noise_7", "noise_14"),
+        ("centred_gaussian", "edges", "input_magnitude"),
+    )
     against = {"estimate": 0.10064, "difference": -0.00040592, "interval": (-0.0095253, 0.0088164), "effect": -0.17492}
     return record(
         "deletion",
@@ -41,7 +44,7 @@ def full_record() -> Record:
         curve=Curve(
             x_label="share of pixels removed",
             y_label="probability of the class",
-            y=[0.98765 * 0.93**k for k in range(26)],
+            y=[0.98765 * 0.93**k for k in range(11)],
         ),
         rule=Rule(name="vs_noise", thresholds={"effect": 0.2, "samples": 20, "flat": 0.1, "probability": 0.01}),
         parameters={"steps": 50, "substrate": "mean"},
@@ -169,7 +172,7 @@ def full_calibration() -> Calibration:
     priors = ("centred_gaussian", "edges", "input_magnitude", "centre", "mean_mask")
     return calibration(
         "model_weight_randomization",
-        noise=dict.fromkeys(("noise", "noise_4", "noise_7", "noise_14"), Share(passes=123, of=1000)),
+        noise=dict.fromkeys(("noise", "noise_1", "noise_4", "noise_7", "noise_14"), Share(passes=123, of=1000)),
         held_out=dict.fromkeys(held, Share(passes=123, of=1000)),
         priors=dict.fromkeys(priors, Share(passes=123, of=1000)),
         agreement=dict.fromkeys(("50", "100", "200"), Share(passes=123, of=1000)),

@@ -20,7 +20,7 @@ from cardgen.study import Study
     unit="fraction",
     direction="higher",
     source=Source(paper="Ding & Koehn 2021", url="https://arxiv.org/abs/2104.05824", where="plausibility"),
-    rule="matched_noise",
+    rule="vs_matched_noise",
     version=2,
     size="maps",
     needs=("masks",),
