@@ -110,7 +110,9 @@ class TestNoise:
         assert abs(float(torch.corrcoef(torch.stack([pixel.flatten(), other]))[0, 1])) < 0.05
 
     def test_a_bump_falls_off_from_a_place_that_may_be_anywhere(self):
-        inputs = torch.zeros(300, 1, 24, 16)
+        inputs = torch.rand(
+            300, 1, 24, 16, generator=torch.Generator().manual_seed(0)
+        )  # each sample has a generator of its own
         maps = explain("noise_1", torch.nn.Flatten(), inputs, torch.zeros(300, dtype=torch.int64))
         peaks = maps.flatten(1).argmax(1)
         assert peaks.unique().numel() > 150
