@@ -212,8 +212,9 @@ def test_average_drop_and_increase_are_the_same_forward_passes():
             for substrate in ("black", "zero"):  # one colour in this space
                 scores = METRICS[key].measure(study, METRICS[key].parameters(FEW | {"substrate": substrate}))
                 passes.append(scores.passes)
-    assert sum(seen) == 7 * (1 + 9 + 9)
-    assert passes == [7 * 10] * 6
+    each = 1 + FEW["noise_draws"] * len(MEMBERS)
+    assert sum(seen) == 7 * (1 + each + each)
+    assert passes == [7 * (1 + each)] * 6
 
 
 @pytest.mark.parametrize("key", ALL)
