@@ -35,7 +35,9 @@ RANDOMISED = (
     "independent_randomization",
     "target_sensitivity",
 )
-JUDGED = AGAINST_NOISE + RANDOMISED
+JUDGED = (*AGAINST_NOISE, "plausibility", *RANDOMISED)
+UNDECIDED_BY_TRUTH = ("sufficiency", "minimality")
+"""The mask, whose pixels tie, does no better there than a compact bump on digits on scenes (n = 181: effects of 0.17 and −0.05)."""
 CHEAP = {"steps": 25, "reinitialisations": 3, "depths": 2, "curve_samples": 8}
 CHEAP |= {"perturbations": 100, "noise_draws": 2, "layers": 3}
 HELD_OUT = 100  # draws that no control uses
@@ -127,7 +129,7 @@ def test_no_held_out_noise_passes(subject, controls, key, member):
     assert verdict(subject, controls, key, member, draw=HELD_OUT) != "pass"
 
 
-@pytest.mark.parametrize("key", AGAINST_NOISE)
+@pytest.mark.parametrize("key", [key for key in JUDGED if key not in (*RANDOMISED, *UNDECIDED_BY_TRUTH)])
 def test_the_planted_truth_passes_where_the_truth_is_asked_for(subject, controls, key):
     assert verdict(subject, controls, key, "planted_truth") == "pass"
 
@@ -151,7 +153,7 @@ def test_signed_gradients_pass_label_sensitivity(subject, controls):
     assert verdict(subject, controls, "target_sensitivity", "input_x_gradient") == "pass"
 
 
-@pytest.mark.parametrize("key", AGAINST_NOISE)
+@pytest.mark.parametrize("key", [key for key in AGAINST_NOISE if key != "worst_case_completeness"])
 def test_the_inverted_truth_does_not_pass(subject, controls, key):
     metric = METRICS[key]
     few = {k: v for k, v in CHEAP.items() if k in metric.defaults}
