@@ -86,7 +86,7 @@ class Search:
         push = away / away.flatten(1).abs().amax(1).clamp_min(torch.finfo(away.dtype).tiny).view(-1, 1, 1, 1)
         try:
             slope = pulled(self.study, self.part, self._point, push)
-        except (NotImplementedError, RuntimeError) as error:
+        except RuntimeError as error:
             if "not implemented" not in str(error):
                 raise
             slope = torch.zeros_like(self._point)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from cardgen.draws import generator, uniform
 from cardgen.forward import variant_logits, with_classes
-from cardgen.recipes import Inputs
+from cardgen.recipes import Inputs, Recipe
 from cardgen.similarity import relative_difference
 from cardgen.space import Space
 from cardgen.study import Study, Subject
@@ -74,8 +74,8 @@ def noisy(sigma: float, draw: int) -> Inputs:
     return Inputs(("noisy", sigma, draw), make)
 
 
-def change(study: Study, recipe: Inputs) -> Float[Tensor, " n"]:
-    """‖A(x') − A(x)‖₂ / ‖A(x)‖₂ of each sample, x' its inputs under a recipe; all channels of A."""
+def change(study: Study, recipe: Recipe) -> Float[Tensor, " n"]:
+    """‖A(x') − A(x)‖₂ / ‖A(x)‖₂ of each sample, x' its inputs, or its network, under a recipe; all channels of A."""
 
     def compute(part: slice) -> Tensor:
         return relative_difference(study.upto(part.stop).attributions()[part], study.explain(part, recipe))

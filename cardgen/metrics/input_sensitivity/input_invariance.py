@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from cardgen.errors import CardgenError
 from cardgen.forward import logits
 from cardgen.metrics import metric
+from cardgen.perturbations import change
 from cardgen.recipes import Network
 from cardgen.records import Source
 from cardgen.scores import Scores
 from cardgen.shift import SHIFTS, Shifted, shifted
-from cardgen.similarity import relative_difference
 from cardgen.space import UNNORMALISED
 from cardgen.study import Study
 from cardgen.words import number
@@ -93,11 +93,8 @@ def _errors(study: Study, recipe: Network) -> Float[Tensor, " n"]:
     clean = subject.logits(study.n)
     _require_same(clean, subject.logits(study.n, recipe))
 
-    def compute(part: slice) -> Tensor:
-        return relative_difference(study.upto(part.stop).attributions()[part], study.explain(part, recipe))
-
     before = study.attributions()
     try:
-        return study.memo(("relative difference", recipe), compute)
+        return change(study, recipe)
     except CardgenError:
         return torch.ones(len(before), dtype=torch.float64, device=before.device)

@@ -10,10 +10,11 @@ from cardgen.equivalents import REWRITES
 from cardgen.errors import CardgenError
 from cardgen.forward import logits
 from cardgen.metrics import metric
+from cardgen.perturbations import change
 from cardgen.recipes import Network
 from cardgen.records import Source
 from cardgen.scores import Scores
-from cardgen.similarity import is_flat, relative_difference
+from cardgen.similarity import is_flat
 from cardgen.study import Study
 from cardgen.words import number
 
@@ -128,8 +129,4 @@ def _errors(study: Study, recipe: Network) -> Float[Tensor, " n"]:
     with study.subject.changed(recipe) as network:
         if study.method is not None:
             study.method.fits(network, study.subject.inputs[:1])
-
-    def compute(part: slice) -> Tensor:
-        return relative_difference(study.upto(part.stop).attributions()[part], study.explain(part, recipe))
-
-    return study.memo(("relative difference", recipe), compute)
+    return change(study, recipe)
