@@ -143,7 +143,7 @@ def nonlinearities(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> list[
     seen = _Operators(lambda function: found.append(Unit(function, names[stack[-1]], stack[-1])))
     # gradients are recorded, so that modules do not take fused ways on which operators cannot be told apart
     restart(model)
-    with torch.enable_grad(), _hooked(list(names), stack.append, lambda _: stack.pop()), seen:
+    with torch.enable_grad(), hooked(list(names), stack.append, lambda _: stack.pop()), seen:
         model.forward(example.detach().clone().requires_grad_())
     return found
 
@@ -207,12 +207,12 @@ def _runs(model: nn.Module, example: Tensor) -> tuple[Tensor, Counter[nn.Module]
     """The logits, and how often each activation ran."""
     runs: Counter[nn.Module] = Counter()
     watched = [module for _, module in _activations(model)]
-    with _hooked(watched, lambda module: runs.update([module])):
+    with hooked(watched, lambda module: runs.update([module])):
         return logits(_Unhooked(model), example), runs
 
 
 @contextmanager
-def _hooked(modules: Sequence[nn.Module], before: Note, after: Note = lambda _: None) -> Iterator[None]:
+def hooked(modules: Sequence[nn.Module], before: Note, after: Note = lambda _: None) -> Iterator[None]:
     def enter(module: nn.Module, _: object) -> None:
         before(module)
 

@@ -1,0 +1,262 @@
+"""Relevance propagation: rules by which a layer's relevance is shared among its inputs.
+
+A signal g goes back such that activation ⊙ g is relevance: so what torch adds up where a tensor is read twice, and splits at additions in
+proportion to the summands, is right as it stands (Montavon et al. 2019, section 10.3.3 in the form of a modified gradient). In front of
+the first layer, where the image may be moved, cut, padded or normalised, the signal is the relevance itself.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from cardgen.errors import CardgenError
+from cardgen.forward import target_logits
+from cardgen.rules import MOVES, SCALES, SUMS, Function, Ruled, Rules, ruled, tensors
+from cardgen.space import Space
+
+WEIGHTED = ("linear", "conv1d", "conv2d", "conv3d")
+ARITHMETIC = ("add", "sub", "rsub", "mul", "div")
+"""What normalises an image, pixel by pixel."""
+RECTIFIERS = frozenset(["relu", "relu6"])
+RISING = RECTIFIERS | {"leaky_relu", "elu", "selu", "celu", "tanh", "softsign"}
+"""Activations that rise through zero: a sign stays what it is."""
+POOLS = frozenset(["MaxPool2DWithIndices", "MkldnnMaxPool2D", "AdaptiveMaxPool2D"])
+"""Maxima, whose relevance the winner takes: torch's own backward pass."""
+AVERAGES = ("avg_pool2d", "adaptive_avg_pool2d", "mean", "sum")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A call of a convolution or a linear layer."""
+
+    function: Function
+    inputs: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    rest: tuple[Any, ...]
+    options: dict[str, Any]
+
+    @classmethod
+    def called(cls, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "Layer":
+        """From the arguments that torch's function got."""
+        options = dict(kwargs)
+        weight = args[1] if len(args) > 1 else options.pop("weight")
+        bias = args[2] if len(args) > 2 else options.pop("bias", None)
+        return cls(function, args[0], weight, bias, args[3:], options)
+
+    def __call__(self, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        found: Tensor = self.function(inputs, weight, bias, *self.rest, **self.options)
+        return found
+
+    def merged(self, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> "Layer":
+        """The same layer with the batch normalisation after it."""
+        scale = (variance + eps).rsqrt() * (1 if weight is None else weight)
+        shift = (0 if self.bias is None else self.bias) - mean
+        moved = shift * scale + (0 if bias is None else bias)
+        return replace(self, weight=self.weight * scale.view(-1, *[1] * (self.weight.ndim - 1)), bias=moved)
+
+
+def share(relevance: Tensor, total: Tensor) -> Tensor:
+    """relevance / total; nothing where there is nothing to share it among."""
+    return torch.where(total == 0, 0, relevance / torch.where(total == 0, 1, total))
+
+
+def pulled(function: Callable[..., Tensor], points: tuple[Tensor, ...], relevance: Tensor) -> tuple[Tensor, ...]:
+    """Σ_j ∂total_j/∂point · relevance_j / total_j for the total that `function` makes of each of the points."""
+    with torch.enable_grad():
+        points = tuple(point.detach().requires_grad_() for point in points)
+        total = function(*points)
+        return torch.autograd.grad(total, points, share(relevance, total.detach()))
+
+
+def epsilon_rule(layer: Layer, relevance: Tensor, epsilon: float) -> Tensor:
+    """LRP-ε: Σ_j w_ij R_j / (z_j + ε sign z_j), which times a_i is the relevance. Bach et al. 2015, equations 58 and 59."""
+    stable = lambda z: z + torch.where(z < 0, -epsilon, epsilon)  # noqa: E731
+    return pulled(lambda inputs: stable(layer(inputs, layer.weight, layer.bias)), (layer.inputs,), relevance)[0]
+
+
+def positive_rule(layer: Layer, relevance: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Relevance in proportion to what speaks for: (a_i w_ij)⁺ / (Σ_i (a_i w_ij)⁺ + b). With a ≥ 0 the z⁺-rule."""
+    up, down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
+    inputs = layer.inputs.detach()
+    if not bool((inputs < 0).any()):
+        return pulled(lambda on: layer(on, up, bias), (inputs,), relevance)[0]
+    on, off = pulled(
+        lambda on, off: layer(on, up, bias) + layer(off, down), (inputs.clamp(min=0), inputs.clamp(max=0)), relevance
+    )
+    return torch.where(inputs < 0, off, on)
+
+
+def negated(layer: Layer) -> Layer:
+    """The layer with the other sign: what speaks against is what speaks for it."""
+    return replace(layer, weight=-layer.weight, bias=None if layer.bias is None else -layer.bias)
+
+
+def alpha_beta_rule(layer: Layer, relevance: Tensor, alpha: float) -> Tensor:
+    """LRP-αβ with β = α − 1: α of the relevance to what speaks for, −β to what speaks against. Bach et al. 2015, equation 60."""
+    positive = lambda part: positive_rule(part, relevance, None if part.bias is None else part.bias.clamp(min=0))  # noqa: E731
+    found = alpha * positive(layer)
+    return found if alpha == 1 else found - (alpha - 1) * positive(negated(layer))
+
+
+def bounded_rule(layer: Layer, relevance: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The z^B-rule, for inputs between bounds: the relevance x_i w_ij − l_i w_ij⁺ − h_i w_ij⁻ of the whole. Montavon et al. 2017, equation 13."""
+    up, down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
+    points = (layer.inputs.detach(), low, high)
+    shares = pulled(lambda x, l, h: layer(x, layer.weight) - layer(l, up) - layer(h, down), points, relevance)  # noqa: E741
+    return sum((point * share_ for point, share_ in zip(points, shares, strict=True)), torch.zeros_like(low))
+
+
+def positive_sum(inputs: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """A sum or an average that hands its relevance to positive summands alone, in proportion."""
+    here = inputs.detach()
+    value = function(here)
+    kept = value.clone()  # what comes next may work in place
+
+    def back(signal: Tensor) -> Tensor:
+        return torch.where(here > 0, pulled(function, (here.clamp(min=0),), kept * signal)[0], 0)
+
+    return ruled(inputs, value, back)
+
+
+class Relevance(Rules):
+    """Rules for networks of convolutions, linear layers, batch normalisation right after them, and activations.
+
+    Args:
+        space: bounds of the inputs, for the first layers.
+    """
+
+    activations = RISING
+    allowed = MOVES | SUMS | SCALES | POOLS
+    expected = (
+        "convolutions and linear layers, batch normalisation right after them, activations that rise through zero (ReLU, tanh), pooling "
+        "and additions"
+    )
+
+    def __init__(self, space: Space) -> None:
+        super().__init__()
+        self.space = space
+        self.layers: dict[int, tuple[Tensor, str, Layer]] = {}
+        self.images: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def layer(self, name: str, layer: Layer, relevance: Tensor) -> Tensor:
+        """What goes back to a layer's inputs: a signal that times them is their relevance."""
+        raise NotImplementedError
+
+    def first_layer(self, layer: Layer, relevance: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """The relevance of the values that a layer reads from the image."""
+        return bounded_rule(layer, relevance, low, high)
+
+    def begin(self, inputs: Tensor) -> None:
+        super().begin(inputs)
+        if inputs.requires_grad:
+            low, high = (self.space.colour(name, inputs).expand_as(inputs) for name in ("black", "white"))
+            self.images = {id(inputs): (inputs, low, high)}
+
+    def end(self) -> None:
+        super().end()
+        if self.images and not self.layers:
+            raise CardgenError(
+                f"{self.title} finds no convolution or linear layer in the model; expected {self.expected}; leave {self.title} out"
+            )
+        self.layers, self.images = {}, {}
+
+    def rule(self, name: str, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        at = args[0]
+        read = [tensor for tensor in tensors([*args, *kwargs.values()]) if tensor.requires_grad]
+        if any(id(tensor) in self.images for tensor in read):
+            if len(read) > 1 or read[0] is not at:
+                raise self.refuse(f"{name} of the image itself and something else")
+            if name not in WEIGHTED:
+                return self._prepared(name, function, args, kwargs)
+        if not isinstance(at, Tensor) or not at.requires_grad:
+            return None
+        if name in WEIGHTED and len(read) == 1:
+            return self._weighted(name, Layer.called(function, args, kwargs))
+        if function is F.batch_norm and id(at) in self.layers:
+            return self._merged(*args, **kwargs)
+        if name in self.activations:
+            # a copy, as the function may work in place
+            return _activated(at, function(at.detach().clone(), *args[1:], **kwargs))
+        return None
+
+    def _prepared(self, name: str, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The image on its way to the first layer, with its bounds; what normalises it leaves relevance where it is."""
+        image, low, high = self.images[id(args[0])]
+        if name in ARITHMETIC:
+            value = ruled(image, function(image.detach().clone(), *args[1:], **kwargs), lambda signal: signal)
+        else:
+            value = function(*args, **kwargs)
+        parts = [part for part in tensors(value) if part.requires_grad]
+        if parts:
+            bounds = [list(tensors(function(bound.clone(), *args[1:], **kwargs))) for bound in (low, high)]
+            for part, one, other in zip(parts, *bounds, strict=True):
+                self.images[id(part)] = (part, torch.minimum(one, other), torch.maximum(one, other))
+        return value
+
+    def _weighted(self, name: str, layer: Layer) -> Tensor:
+        value = layer(layer.inputs.detach(), layer.weight, layer.bias)
+        kept = value.clone()  # what comes next may work in place
+        if id(layer.inputs) in self.images:
+            _, low, high = self.images[id(layer.inputs)]
+            found = ruled(layer.inputs, value, lambda signal: self.first_layer(layer, kept * signal, low, high))
+        else:
+            found = ruled(layer.inputs, value, lambda signal: self.layer(name, layer, kept * signal))
+        self.layers[id(found)] = (found, name, layer)
+        return found
+
+    def _merged(
+        self,
+        at: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> Tensor | None:
+        _, name, layer = self.layers[id(at)]
+        return None if training else self._weighted(name, layer.merged(mean, variance, weight, bias, eps))
+
+
+class Positive(Relevance):
+    """Rules by which only what speaks for a unit shares its relevance, for networks of ReLUs: shares are never negative, and none is lost."""
+
+    activations = RECTIFIERS
+    allowed = MOVES | SCALES | POOLS
+    expected = "convolutions and linear layers, batch normalisation right after them, ReLU, pooling and additions"
+
+    def layer(self, name: str, layer: Layer, relevance: Tensor) -> Tensor:
+        return positive_rule(layer, relevance)
+
+    def rule(self, name: str, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        found = super().rule(name, function, args, kwargs)
+        at, *rest = args
+        if found is not None or not isinstance(at, Tensor) or not at.requires_grad or id(at) in self.images:
+            return found
+        if name in AVERAGES:
+            return positive_sum(at, lambda summands: function(summands, *rest, **kwargs))
+        if name == "add" and isinstance(rest[0], Tensor) and rest[0].requires_grad and "alpha" not in kwargs:
+            return positive_sum(torch.stack(torch.broadcast_tensors(at, rest[0])), lambda pair: pair.sum(0))
+        return None
+
+
+def _activated(inputs: Tensor, value: Tensor) -> Tensor:
+    """An activation's relevance is its input's."""
+    factor = share(value, inputs.detach())
+    return ruled(inputs, value, lambda signal: signal * factor)
+
+
+def relevance_of(
+    model: Ruled, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"]
+) -> Float[Tensor, "n c h w"]:
+    """R, which the score s_c starts with its own value."""
+    with torch.enable_grad():
+        inputs = inputs.detach().clone().requires_grad_()
+        return torch.autograd.grad(target_logits(model, inputs, targets).sum(), inputs)[0].float()

@@ -1,0 +1,196 @@
+"""Backward passes by rules of a method's own, put on torch's functions as a model calls them.
+
+Functions are caught, not modules: so a rule reaches plain functions, modules that run several times and those that work in place alike, and
+the model stays as it is. What has no rule and is not known to be harmless is refused, with the module in which it happens.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from cardgen.errors import CardgenError
+from cardgen.forward import logits
+from cardgen.repair import TOLERANCE, hooked
+
+Function = Callable[..., Any]
+Back = Callable[[Tensor], Tensor]
+
+MOVES = frozenset(
+    "_Ruled AccumulateGrad View UnsafeView ReshapeAlias Permute Transpose T Squeeze Unsqueeze Expand Clone Alias Slice Select Split "
+    "SplitWithSizes SafeSplit Unbind Unfold ConstantPadNd ReflectionPad2D ReplicationPad2D ToCopy CopySlices CopyBackwards Cat Stack Roll "
+    "Flip Repeat Index IndexSelect Gather AsStrided PixelShuffle PixelUnshuffle ChannelShuffle".split()
+)
+"""Nodes of torch's graph that only move values about."""
+SUMS = frozenset(
+    "Add Sub Rsub Neg Mean Sum AvgPool2D AdaptiveAvgPool2D MkldnnAdaptiveAvgPool2D UpsampleNearest2D UpsampleBilinear2D "
+    "UpsampleBicubic2D UpsampleBilinear2DAa".split()
+)
+"""Nodes that add, average or interpolate."""
+SCALES = frozenset(["Mul", "Div"])
+"""Nodes that are linear where only one operand, for a quotient the numerator, depends on the image."""
+LAYERS = frozenset(
+    "Convolution ConvolutionOverrideable MkldnnConvolution Addmm Mm Bmm Baddbmm Mv Linear MkldnnLinear NativeBatchNorm CudnnBatchNorm "
+    "MiopenBatchNorm".split()
+)
+"""Nodes with weights, linear in evaluation mode where only their input depends on the image."""
+ACTIVATIONS = frozenset(
+    "relu relu6 leaky_relu prelu rrelu elu selu celu tanh hardtanh softsign tanhshrink hardshrink softshrink threshold clamp clamp_min "
+    "gelu silu mish hardswish softplus sigmoid hardsigmoid logsigmoid abs square exp log sqrt".split()
+)
+"""Functions of one number."""
+
+
+class _Ruled(torch.autograd.Function):
+    """Any value computed from an input, with a backward pass of one's own."""
+
+    @staticmethod
+    def forward(context: Any, inputs: Tensor, value: Callable[[], Tensor], back: Back) -> Tensor:
+        context.back = back
+        return value()
+
+    @staticmethod
+    def backward(context: Any, *signals: Tensor) -> Any:
+        with torch.no_grad():
+            return context.back(signals[0]), None, None
+
+
+def ruled(inputs: Tensor, value: Tensor, back: Back) -> Tensor:
+    """A value computed from `inputs` on which `back` says what goes back to them."""
+    found: Tensor = _Ruled.apply(inputs, lambda: value, back)  # type: ignore[no-untyped-call]
+    return found
+
+
+class Rules(TorchFunctionMode):
+    """Catches the functions that a model calls; subclasses give the rules. Each forward pass starts with `begin`.
+
+    Attributes:
+        title: of the method, for messages.
+        expected: what it can do, for messages.
+        allowed: nodes of torch's graph that need no rule.
+    """
+
+    title = ""
+    expected = ""
+    allowed: frozenset[str] = frozenset()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: dict[nn.Module, str] = {}
+        self.running: list[nn.Module] = []
+        self.seen: set[Any] = set()
+
+    def begin(self, inputs: Tensor) -> None:
+        """Forget the last forward pass."""
+        self.seen.clear()
+
+    def end(self) -> None:
+        """What is to be checked when a forward pass is over."""
+        self.seen.clear()
+
+    def rule(self, name: str, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A function's value with the rule's backward pass; None where the function has no rule. Names come without underscores."""
+        raise NotImplementedError
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "").strip("_")
+        value = self.rule(name, func, args, kwargs) if args else None
+        value = func(*args, **kwargs) if value is None else value
+        self._check(name, value)
+        return value
+
+    def on(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Follow which module runs, to name it in messages."""
+        self.names = {module: name for name, module in model.named_modules()}
+        self.running = []
+        return hooked(list(self.names), self.running.append, lambda _: self.running.pop())
+
+    def refuse(self, what: str) -> CardgenError:
+        """The error that says what in which module has no rule."""
+        module = self.running[-1] if self.running else None
+        name = self.names.get(module, "") if module else ""
+        where = f"{type(module).__name__} ({name})" if name else "the model itself"
+        return CardgenError(f"{self.title} has no rule for {what} in {where}; expected {self.expected}; leave {self.title} out")
+
+    def _check(self, name: str, value: Any) -> None:
+        """Refuse what the function put into torch's graph without a rule."""
+        new = [tensor.grad_fn for tensor in tensors(value) if tensor.grad_fn is not None]
+        while new:
+            node = new.pop()
+            if node in self.seen:
+                continue
+            self.seen.add(node)
+            sources = [source for source, _ in node.next_functions]
+            kind = re.sub(r"Backward\d*$", "", node.name().split("::")[-1])
+            if kind not in self.allowed or getattr(node, "_saved_training", False):
+                raise self.refuse(name)
+            if kind in SCALES | LAYERS and (
+                sum(source is not None for source in sources) > 1 or (kind == "Div" and sources[0] is None)
+            ):
+                raise self.refuse(f"{name.strip('_')} of two parts that both depend on the image")
+            new += [source for source in sources if source is not None]
+
+
+class Ruled(nn.Module):
+    """A model whose forward passes are recorded under rules.
+
+    Args:
+        model: in evaluation mode, frozen.
+        rules: of one method.
+        unseen: whether the model's own hooks, those that count forward passes, are not to see this.
+    """
+
+    def __init__(self, model: nn.Module, rules: Rules, *, unseen: bool = False) -> None:
+        super().__init__()
+        self.model, self.rules, self.unseen = model, rules, unseen
+
+    def forward(self, inputs: Float[Tensor, "n c h w"]) -> Any:
+        self.rules.begin(inputs)
+        following = self.rules.on(self.model) if torch.is_grad_enabled() else nullcontext()
+        with following, self.rules:
+            found = self.model.forward(inputs) if self.unseen else self.model(inputs)
+        self.rules.end()
+        return found
+
+
+def require_same(model: nn.Module, ruled_model: Ruled, example: Float[Tensor, "1 c h w"]) -> None:
+    """Refuse a model that has no rule for something, or that computes something else under the rules.
+
+    Raises:
+        CardgenError: it does; activations do not work in place under rules, so what they would have overwritten is read as it was.
+    """
+    with torch.enable_grad():
+        found = logits(ruled_model, example.detach().clone().requires_grad_()).detach()
+    with torch.no_grad():
+        wanted = logits(_Plain(model), example)
+    if not torch.allclose(found, wanted, rtol=0, atol=TOLERANCE * float(wanted.abs().max()), equal_nan=True):
+        raise CardgenError(
+            f"under the rules of {ruled_model.rules.title} the model gives other outputs, as what an activation overwrites is read again; "
+            f"expected activations whose result is used; rewrite that part of the model"
+        )
+
+
+class _Plain(nn.Module):
+    """The model without its own hooks."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Any:
+        return self.model.forward(inputs)
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors in a value, in lists and tuples too."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from tensors(part)
