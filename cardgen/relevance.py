@@ -76,8 +76,12 @@ def pulled(function: Callable[..., Tensor], points: tuple[Tensor, ...], relevanc
 
 def epsilon_rule(layer: Layer, relevance: Tensor, epsilon: float) -> Tensor:
     """LRP-ε: Σ_j w_ij R_j / (z_j + ε sign z_j), which times a_i is the relevance. Bach et al. 2015, equations 58 and 59."""
-    stable = lambda z: z + torch.where(z < 0, -epsilon, epsilon)  # noqa: E731
-    return pulled(lambda inputs: stable(layer(inputs, layer.weight, layer.bias)), (layer.inputs,), relevance)[0]
+
+    def stable(inputs: Tensor) -> Tensor:
+        z = layer(inputs, layer.weight, layer.bias)
+        return z + torch.where(z < 0, -epsilon, epsilon)
+
+    return pulled(stable, (layer.inputs,), relevance)[0]
 
 
 def positive_rule(layer: Layer, relevance: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -99,13 +103,16 @@ def negated(layer: Layer) -> Layer:
 
 def alpha_beta_rule(layer: Layer, relevance: Tensor, alpha: float) -> Tensor:
     """LRP-αβ with β = α − 1: α of the relevance to what speaks for, −β to what speaks against. Bach et al. 2015, equation 60."""
-    positive = lambda part: positive_rule(part, relevance, None if part.bias is None else part.bias.clamp(min=0))  # noqa: E731
+
+    def positive(part: Layer) -> Tensor:
+        return positive_rule(part, relevance, None if part.bias is None else part.bias.clamp(min=0))
+
     found = alpha * positive(layer)
     return found if alpha == 1 else found - (alpha - 1) * positive(negated(layer))
 
 
 def bounded_rule(layer: Layer, relevance: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """The z^B-rule, for inputs between bounds: the relevance x_i w_ij − l_i w_ij⁺ − h_i w_ij⁻ of the whole. Montavon et al. 2017, equation 13."""
+    """The z^B-rule, for inputs between bounds: relevance in proportion to x_i w_ij − l_i w_ij⁺ − h_i w_ij⁻. Montavon et al. 2017."""
     up, down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
     points = (layer.inputs.detach(), low, high)
     shares = pulled(lambda x, l, h: layer(x, layer.weight) - layer(l, up) - layer(h, down), points, relevance)  # noqa: E741
@@ -207,6 +214,7 @@ class Relevance(Rules):
             found = ruled(layer.inputs, value, lambda signal: self.first_layer(layer, kept * signal, low, high))
         else:
             found = ruled(layer.inputs, value, lambda signal: self.layer(name, layer, kept * signal))
+        found.grad_fn.weighted = True  # type: ignore[union-attr]
         self.layers[id(found)] = (found, name, layer)
         return found
 
@@ -226,7 +234,7 @@ class Relevance(Rules):
 
 
 class Positive(Relevance):
-    """Rules by which only what speaks for a unit shares its relevance, for networks of ReLUs: shares are never negative, and none is lost."""
+    """Rules for networks of ReLUs by which only what speaks for a unit shares its relevance: no share is negative."""
 
     activations = RECTIFIERS
     allowed = MOVES | SCALES | POOLS
@@ -243,7 +251,8 @@ class Positive(Relevance):
         if name in AVERAGES:
             return positive_sum(at, lambda summands: function(summands, *rest, **kwargs))
         if name == "add" and isinstance(rest[0], Tensor) and rest[0].requires_grad and "alpha" not in kwargs:
-            return positive_sum(torch.stack(torch.broadcast_tensors(at, rest[0])), lambda pair: pair.sum(0))
+            shape = (at.detach() + rest[0].detach()).shape
+            return positive_sum(torch.stack([at.expand(shape), rest[0].expand(shape)]), lambda pair: pair.sum(0))
         return None
 
 

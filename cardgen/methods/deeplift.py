@@ -11,10 +11,14 @@ from cardgen.errors import CardgenError
 from cardgen.forward import target_logits
 from cardgen.methods import Context, method
 from cardgen.records import Source
-from cardgen.rules import ACTIVATIONS, LAYERS, MOVES, SCALES, SUMS, Function, Ruled, Rules, require_same, ruled
+from cardgen.rules import ACTIVATIONS, LAYERS, MOVES, SCALES, SUMS, Function, Ruled, Rules, require_same, ruled, tensors
 from cardgen.space import substrate
 
-POOLS = {"max_pool2d": F.max_pool2d, "max_pool2d_with_indices": F.max_pool2d, "adaptive_max_pool2d": F.adaptive_max_pool2d}
+POOLS: dict[str, Function] = {
+    "max_pool2d": F.max_pool2d,
+    "max_pool2d_with_indices": F.max_pool2d,
+    "adaptive_max_pool2d": F.adaptive_max_pool2d,
+}
 MISSED = 1e-3
 """Share of the example's attributions, without their signs, by which their sum may miss the difference; more in half precision."""
 
@@ -39,7 +43,7 @@ class Rescale(Rules):
 
     def rule(self, name: str, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         at = args[0]
-        if name not in ACTIVATIONS and name not in POOLS or not isinstance(at, Tensor) or not at.is_floating_point():
+        if name not in ACTIVATIONS and name not in POOLS:
             return None
         if not torch.is_grad_enabled():
             self.references.append((name, at.detach().clone()))
@@ -47,7 +51,7 @@ class Rescale(Rules):
         before, reference = self.references.pop() if self.references else ("", at)
         if before != name or reference.shape != at.shape:
             raise self.refuse(f"{name}, which runs on the image and not on the reference,")
-        if not at.requires_grad:
+        if not at.requires_grad or any(tensor.requires_grad for tensor in tensors([*args[1:], *kwargs.values()])):
             return None
         if name in POOLS:
             return self._pooled(name, at, reference, args[1:], kwargs)

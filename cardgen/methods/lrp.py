@@ -41,7 +41,9 @@ def require_rules(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> None:
 @method(
     key="lrp",
     title="Layer-wise Relevance Propagation",
-    source=Source(paper="Bach et al. 2015", url="https://doi.org/10.1371/journal.pone.0130140", where="equations 58 to 60"),
+    source=Source(
+        paper="Bach et al. 2015", url="https://doi.org/10.1371/journal.pone.0130140", where="equations 58 to 60"
+    ),
     access="internals",
     ranges={"rules": ("composite", "epsilon"), "alpha": (1.0, 2.0), "epsilon": (1e-6, 1e-2, 1.0)},
     fits=require_rules,
@@ -89,7 +91,9 @@ def lrp(
     if rules not in ("composite", "epsilon"):
         raise CardgenError(f"lrp: rules are {rules!r}; expected composite or epsilon; choose one of these")
     if alpha < 1 or epsilon < 0:
-        raise CardgenError(f"lrp: alpha {alpha} and epsilon {epsilon}; expected alpha of at least 1 and epsilon of at least 0; choose such")
+        raise CardgenError(
+            f"lrp: alpha {alpha} and epsilon {epsilon}; expected alpha of at least 1 and epsilon of at least 0; choose such"
+        )
     if rules == "composite":
         context.space.check(inputs)
     return relevance_of(Ruled(model, _Composite(context.space, rules, alpha, epsilon)), inputs, targets)

@@ -143,6 +143,7 @@ def test_functions_without_modules():
     torch.testing.assert_close(found, difference.gather(1, small.targets[:, None])[:, 0], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:Setting forward, backward hooks")
 def test_captum_by_itself_passes_functions_by():
     from captum.attr import DeepLift
 

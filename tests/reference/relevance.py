@@ -25,9 +25,9 @@ class Network:
         self.shapes.append(tuple(shape))
         return len(self.steps) - 1
 
-    def linear(self, at, module, scale=1.0):
-        weight = array(module.weight) * scale
-        bias = np.zeros(len(weight)) if module.bias is None else array(module.bias) * scale
+    def linear(self, at, module):
+        weight = array(module.weight)
+        bias = np.zeros(len(weight)) if module.bias is None else array(module.bias)
         return self.add_step("linear", (at,), (weight, bias), (len(weight),))
 
     def convolution(self, at, module, norm=None):
@@ -54,6 +54,9 @@ class Network:
         shape = (len(weight), rows, columns)
         flat = matrix.reshape(len(weight) * rows * columns, channels * height * width)
         return self.add_step("convolution", (at,), (flat, np.repeat(bias, rows * columns)), shape)
+
+    def scale(self, at, factor):
+        return self.add_step("scale", (at,), factor, self.shapes[at])
 
     def relu(self, at):
         return self.add_step("relu", (at,), None, self.shapes[at])
@@ -101,6 +104,8 @@ class Network:
                 found.append(np.array([max(at[0][i] for i in window) for window in needs]))
             elif kind == "addition":
                 found.append(at[0] + at[1])
+            elif kind == "scale":
+                found.append(needs * at[0])
             else:
                 found.append(needs[0] @ at[0] + needs[1])
         return found
@@ -111,7 +116,7 @@ def tiny(model, sharpness):
     net, f = Network((3, 12, 10)), model.features
     at = net.relu(net.convolution(0, f.conv1, f.norm1))
     at = net.relu(net.convolution(at, f.conv2, f.norm2))
-    net.linear(at, model.head, sharpness)
+    net.scale(net.linear(at, model.head), sharpness)
     return net
 
 
@@ -158,6 +163,8 @@ def deeplift(net, image, baseline, target, pooled="larger"):
         elif kind == "addition":
             for source in sources:
                 m[source] += m[k]
+        elif kind == "scale":
+            m[at] += needs * m[k]
         else:
             m[at] += needs[0].T @ m[k]
     return (m[0] * (values[0] - before[0])).reshape(net.shapes[0])
@@ -212,7 +219,7 @@ def propagated(net, image, start, rules, positive_sums=False, stop=0):
     for k in reversed(range(stop + 1, len(values))):
         kind, sources, needs = net.steps[k]
         at, r = sources[0], relevance[k]
-        if kind == "relu":
+        if kind in ("relu", "scale"):
             relevance[at] += r
         elif kind == "maximum":
             for j, window in enumerate(needs):
@@ -259,7 +266,8 @@ def excitation(net, image, target, stop, contrastive=True, clipped=True):
     start = one_hot(net, image, target, 1.0)
     found = propagated(net, image, start, rules, positive_sums=True, stop=stop)
     if contrastive:
-        rules = {**rules, len(net.steps) - 1: against}
+        last = max(k for k, step in enumerate(net.steps) if step[0] == "linear")
+        rules = {**rules, last: against}
         found = found - propagated(net, image, start, rules, positive_sums=True, stop=stop)
     found = found.sum(0)
     return np.maximum(found, 0) if clipped else found
