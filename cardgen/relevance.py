@@ -1,8 +1,8 @@
 """Relevance propagation: rules by which a layer's relevance is shared among its inputs.
 
 A signal g goes back such that activation ⊙ g is relevance: so what torch adds up where a tensor is read twice, and splits at additions in
-proportion to the summands, is right as it stands (Montavon et al. 2019, section 10.3.3 in the form of a modified gradient). In front of
-the first layer, where the image may be moved, cut, padded or normalised, the signal is the relevance itself.
+proportion to the summands, is right as it stands (a modified gradient, as in Montavon et al. 2019). In front of the first layer, where the
+image may be moved, cut, padded or normalised, the signal is the relevance itself.
 """
 
 from collections.abc import Callable
@@ -75,7 +75,7 @@ def pulled(function: Callable[..., Tensor], points: tuple[Tensor, ...], relevanc
 
 
 def epsilon_rule(layer: Layer, relevance: Tensor, epsilon: float) -> Tensor:
-    """LRP-ε: Σ_j w_ij R_j / (z_j + ε sign z_j), which times a_i is the relevance. Bach et al. 2015, equations 58 and 59."""
+    """LRP-ε: Σ_j w_ij R_j / (z_j + ε sign z_j), which times a_i is the relevance. Bach et al. 2015, equation 58."""
 
     def stable(inputs: Tensor) -> Tensor:
         z = layer(inputs, layer.weight, layer.bias)

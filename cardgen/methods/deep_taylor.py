@@ -26,7 +26,7 @@ def require_relu_network(model: nn.Module, example: Float[Tensor, "1 c h w"]) ->
 @method(
     key="deep_taylor",
     title="Deep Taylor Decomposition",
-    source=Source(paper="Montavon et al. 2017", url="https://arxiv.org/abs/1512.02479", where="equations 13 and 14"),
+    source=Source(paper="Montavon et al. 2017", url="https://arxiv.org/abs/1512.02479", where="sections 4 and 5"),
     access="internals",
     signed=False,
     fits=require_relu_network,

@@ -153,8 +153,8 @@ def deeplift(
 
     z and z̄ are what the activation gets on the image x and on the baseline x̄. Complete: the attributions of a sample sum to
     s_c(x) − s_c(x̄), to rounding. On a linear model this is the gradient times (x − x̄). Signed; units: logits. Shrikumar, Greenside,
-    Kundaje 2017, equations 1 to 3, the linear rule (3.5.1) and Rescale (3.5.2). The paper's other rule, RevealCancel, is not used: it
-    gave no advantage on convolutional layers there, and no library for torch has it.
+    Kundaje 2017, equations 1 to 3, the linear rule (3.5.1) and Rescale (3.5.2). The paper's other rule, RevealCancel, is not used; the
+    paper itself keeps Rescale for convolutional layers in its experiments on genomes.
 
     The score is the logit; for softmax outputs the paper also subtracts the mean of all classes' contributions (3.6). Max pooling has no
     rule in the paper: the difference of two maxima goes to the place of the larger, as SHAP and captum do. Products of two parts that

@@ -35,10 +35,10 @@ def deeplift_shap(
     model with independent inputs these are the Shapley values of the baselines' distribution. Signed; units: logits. Lundberg & Lee
     2017, section 4.2, equations 13 to 16.
 
-    The paper and its code take samples of the data as baselines; 100 to 1000 of them are usual, captum's tutorials take some 20. Here
-    a map may not depend on other samples, so a baseline is a plain image, each of whose channels is uniform between the bounds of the
-    space: between the black, white and grey from which other methods measure. The same N serve all samples of a run; the first ones of
-    a larger N are those of a smaller one.
+    The paper takes samples of the data as baselines, and its code's documentation advises 100 to 1000 of them. Here a map may not depend on
+    other samples, so a baseline is a plain image, each of whose channels is uniform between the bounds of the space: between the
+    black, white and grey from which other methods measure. The same N serve all samples of a run; the first ones of a larger N are those
+    of a smaller one.
 
     Args:
         n_samples: baselines N.

@@ -42,7 +42,7 @@ def require_rules(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> None:
     key="lrp",
     title="Layer-wise Relevance Propagation",
     source=Source(
-        paper="Bach et al. 2015", url="https://doi.org/10.1371/journal.pone.0130140", where="equations 58 to 60"
+        paper="Bach et al. 2015", url="https://doi.org/10.1371/journal.pone.0130140", where="equations 58 and 60"
     ),
     access="internals",
     ranges={"rules": ("composite", "epsilon"), "alpha": (1.0, 2.0), "epsilon": (1e-6, 1e-2, 1.0)},
@@ -61,7 +61,7 @@ def lrp(
 ) -> Float[Tensor, "n c h w"]:
     """R of the image, from R = s_c at the output: each layer hands the relevance R_j of its outputs to its inputs i by a rule.
 
-    - Linear layers, LRP-ε: R_i = Σ_j a_i w_ij / (z_j + ε sign z_j) · R_j, z_j = Σ_i a_i w_ij + b_j (Bach et al. 2015, equations 58, 59).
+    - Linear layers, LRP-ε: R_i = Σ_j a_i w_ij / (z_j + ε sign z_j) · R_j, z_j = Σ_i a_i w_ij + b_j (Bach et al. 2015, equation 58).
     - Convolutions, LRP-αβ: R_i = Σ_j (α (a_i w_ij)⁺ / z_j⁺ − β (a_i w_ij)⁻ / z_j⁻) · R_j with β = α − 1, z_j^± the sums of these parts and
       of the bias's (equation 60).
     - The first layer, the z^B-rule for values between the bounds l and h of the space:
@@ -71,19 +71,20 @@ def lrp(
     of a max pool takes all; averages and additions, those of residual blocks too, share in proportion to their summands. Biases keep
     what falls to them, so the sum of R is s_c only where there are none. Signed: what speaks for the class is positive. Units: logits.
 
-    Bach et al. give the rules and not which layer takes which; that the mixture is better than one rule everywhere is from Binder et
-    al. 2016 and Kohlbrenner et al. 2020, who take α = 1, β = 0 for convolutions and ε for linear layers, and z^B for pixels from Montavon
-    et al. 2017 and 2019. With `rules="epsilon"` and ε → 0, and no biases, this is the gradient times the input (Shrikumar et al. 2016).
+    Bach et al. give rules and do not say which layer takes which. That a mixture is better than one rule everywhere is from Kohlbrenner et
+    al. 2020, who take α = 1, β = 0 for convolutions and ε for linear layers, and Montavon et al. 2019, who take γ-rules for the former; the
+    rule for pixels is from Montavon et al. 2017, where some take relevance spread evenly ("flat"). With `rules="epsilon"` and ε → 0, and
+    without biases, LRP is the gradient times the input.
 
-    Written anew: captum 0.9 has no rule for nn.Flatten, none for additions or functions of torch, and takes batch normalisation for a layer
-    of its own, which makes the result depend on how one network is written down; its sums were off by 0.5 to 10 where scores were 0.3
-    to 2 in size. A model with something for which there is no rule (softmax, layer normalisation, GELU, products of two parts that both
-    depend on the image, batch normalisation that follows no layer) is refused.
+    Written anew: captum 0.9 stops at nn.Flatten, has neither z^B nor α = 2, gives a map for modules that run twice though it says that it
+    cannot, and takes batch normalisation for a layer of its own, so that the map depends on how one network is written down. A model with something for which there is no rule
+    (softmax, layer normalisation, GELU, products of two parts that both depend on the image, batch normalisation that follows no layer) is
+    refused.
 
     Args:
         rules: composite, as above; or epsilon, LRP-ε in all layers, the first one too.
-        alpha: weight α of what speaks for, at least 1; β = α − 1. Bach et al. show 2, Binder et al. 1 and 2.
-        epsilon: ε, which keeps the denominator from zero and takes relevance from weak outputs; Bach et al. show values from 0.01 to 100.
+        alpha: weight α of what speaks for, at least 1; β = α − 1. Bach et al. use 2 as well.
+        epsilon: ε, which keeps denominators from zero; larger ones also take relevance from weak outputs, and it is lost.
 
     Raises:
         CardgenError: unknown rules, α below 1, a negative ε, inputs that leave their space.
