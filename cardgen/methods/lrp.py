@@ -77,9 +77,9 @@ def lrp(
     without biases, LRP is the gradient times the input.
 
     Written anew: captum 0.9 stops at nn.Flatten, has neither z^B nor α = 2, gives a map for modules that run twice though it says that it
-    cannot, and takes batch normalisation for a layer of its own, so that the map depends on how one network is written down. A model with something for which there is no rule
-    (softmax, layer normalisation, GELU, products of two parts that both depend on the image, batch normalisation that follows no layer) is
-    refused.
+    cannot, and takes batch normalisation for a layer of its own, so that the map depends on how one network is written down. A model
+    with something for which there is no rule (softmax, layer normalisation, GELU, products of two parts that both depend on the image,
+    batch normalisation that follows no layer) is refused.
 
     Args:
         rules: composite, as above; or epsilon, LRP-ε in all layers, the first one too.
