@@ -15,12 +15,15 @@ from cardgen.repair import Unhooked
 
 ADVICE = "expected global average pooling and one linear layer; use grad_cam, which asks for neither"
 
+LARGE = 100
+"""How far beyond a sample's feature maps the head is tried, so that hidden units, if there are any, switch."""
+
 
 def require_pooled_linear_head(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> None:
     """Refuse a model whose logits are no linear function of the means of its last feature maps.
 
-    Those of a sample are replaced: by their own, zero, random ones, and the negatives of these. The head is global average pooling and a
-    linear layer, however written, if the gradient at all of them is the same, and the same at all their pixels.
+    A sample's are replaced: by zeros, by random ones far larger, whose means differ as well, and by the negatives of these. The head is
+    global average pooling and a linear layer, however written, if the gradient is the same at all of them and at all their pixels.
 
     Raises:
         CardgenError: it is something else; or the model has no last features.
@@ -28,7 +31,9 @@ def require_pooled_linear_head(model: nn.Module, example: Float[Tensor, "1 c h w
     layer = last_features(model, example)
     run, name = Unhooked(model), f"model.{layer}"
     maps, _ = features_and_scores(run, example, torch.zeros(1, dtype=torch.int64, device=example.device), name)
-    drawn = torch.randn(maps.shape, generator=generator("cam", "head")).to(maps) * maps.abs().amax()
+    draw = generator("cam", "head")
+    drawn = torch.randn(maps.shape, generator=draw) + torch.randn(*maps.shape[:2], 1, 1, generator=draw)
+    drawn = LARGE * drawn.to(maps) * maps.abs().amax().clamp_min(1)
     tried = torch.cat([maps, torch.zeros_like(maps), drawn, -drawn]).requires_grad_()
     with torch.enable_grad(), replaced(run, example, name, lambda _: tried.clone()):
         scores = logits(run, example.repeat(len(tried), 1, 1, 1))

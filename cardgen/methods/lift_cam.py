@@ -38,9 +38,10 @@ def lifted(model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tens
         (multipliers,) = torch.autograd.grad(scores[:n].sum(), kept[-1])
     maps, scores = kept[-1].detach(), scores.detach()
     contributions = (multipliers.float() * maps.float()).sum((2, 3))
-    size = contributions.abs().sum(1) + scores.view(2, n).abs().sum(0)
     apart = (contributions.sum(1) - scores[:n] + scores[n:]).abs()
-    return Lifted(maps.float(), contributions, apart <= torch.finfo(maps.dtype).eps ** 0.5 * size)
+    eps = torch.finfo(maps.dtype).eps
+    rounding = eps**0.5 * contributions.abs().sum(1) + 16 * eps * scores.view(2, n).abs().sum(0)
+    return Lifted(maps.float(), contributions, apart <= rounding)
 
 
 def require_rules(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> None:
