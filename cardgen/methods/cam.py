@@ -72,9 +72,8 @@ def cam(
 ) -> Float[Tensor, "n 1 h w"]:
     """Σ_k w_k A^k, enlarged (bilinear, align_corners=False), for networks whose logit is s_c = Σ_k w_k mean(A^k) + b.
 
-    A^k are the last feature maps. Signed: the mean over the feature maps' pixels is s_c − b, and the paper has no ReLU, which torchcam
-    and others add. Units: logits. Zhou, Khosla, Lapedriza, Oliva, Torralba 2016, section 2, who sum where this averages, as the networks
-    do, and leave the bias out.
+    A^k are the last feature maps. Signed: the mean over the feature maps' pixels is s_c − b, and the paper has no ReLU. Units: logits.
+    Zhou, Khosla, Lapedriza, Oliva, Torralba 2016, section 2, who sum over pixels where this averages, as networks do, and leave b out.
 
     w_k is taken as the sum of ∂s_c/∂A^k over the pixels, which there is the linear layer's weight: nothing need be known of how a network
     writes its pooling, dropout, scaling and linear layer. It costs a backward pass that ends at the feature maps.

@@ -38,6 +38,6 @@ def grad_cam_plus_plus(
     α is computed as 1 / (2 + g Σ_q A^k_q), the same wherever g is not zero: where it is, nothing is weighted. α is 0 where this
     denominator is 0, which takes feature maps with negative values. No ε is added: one of 1e-6 to the paper's own denominator, which is
     of the order of g², changes maps where gradients are small, as behind a softmax. The authors' code also divides the α of each feature
-    map by their sum, which the paper does not; torchcam up to 0.5 weights with g² instead of α (it divides a copy).
+    map by their sum, which the paper does not; torchcam 0.5 has g² in the place of α, as what it divides is a copy.
     """
     return explained(combine, model, inputs, targets, context)
