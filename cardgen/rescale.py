@@ -41,14 +41,13 @@ class _Rules(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "").removesuffix("_")
-        x = args[0] if args else kwargs.get("input")
-        if not (torch.is_grad_enabled() and isinstance(x, Tensor) and x.requires_grad and len(x) % 2 == 0):
-            return func(*args, **kwargs)
-        if name in ELEMENTWISE and args:
-            return _activation(func, x, args[1:], kwargs)
-        if name in POOLING and args and not kwargs.get("return_indices"):
-            kwargs.pop("return_indices", None)
-            return _maximum(POOLING[name], x, args[1:], kwargs)
+        x = args[0] if args else None
+        passing = torch.is_grad_enabled() and isinstance(x, Tensor) and x.requires_grad
+        if passing and args and x.ndim > 1 and x.shape[0] % 2 == 0:
+            if name in ELEMENTWISE:
+                return _activation(func, x, args[1:], kwargs)
+            if name in POOLING and not kwargs.pop("return_indices", False):
+                return _maximum(POOLING[name], x, args[1:], kwargs)
         return func(*args, **kwargs)
 
 

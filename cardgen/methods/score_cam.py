@@ -40,8 +40,8 @@ def score_cam(
 
     The authors' code takes f_c(x ⊙ M_k), the softmax probability over classes, as the weight: `weights="probability"`. It multiplies the
     normalised image by the mask, so that its background is the data's mean. A feature map that is constant, as a silent one is, cannot be
-    stretched: its weight is 0 here, as in the authors' code. torchcam 0.5 stretches before it enlarges, and lets
-    silent feature maps share in the softmax.
+    stretched: its weight is 0 here, as in the authors' code. torchcam 0.5 stretches before it enlarges, and lets silent feature maps
+    share in the softmax.
 
     Args:
         weights: softmax (the paper's algorithm) or probability (the authors' code).
