@@ -149,3 +149,19 @@ def _watched(model: nn.Module, hook: Callable[..., None]) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+def lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A Markdown table of all methods, with what was measured of each."""
+    found = {row["method"]: row for row in rows}
+    yield "| method | key | paper | needs | random | forward passes | and backward | efficiency |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    for key in real_methods():
+        entry, row = METHODS[key].entry, found.get(key)
+        cells = [entry.title, f"`{key}`", f"[{entry.source.paper}]({entry.source.url})", entry.access]
+        cells.append("yes" if entry.random else "no")
+        if row:
+            cells += [str(row["forwards a map"]), str(row["forwards and backwards a map"]), f"{row['efficiency']:.2f}"]
+        else:
+            cells += ["–"] * 3
+        yield f"| {' | '.join(cells)} |"
