@@ -27,9 +27,12 @@ def deconvolution(
     Zeiler, Fergus 2014, section 2.1, as Springenberg et al. 2015 (section 4) and Simonyan et al. 2014 (section 4) write it for the
     score of a class: transposed convolutions, and unpooling at the places that max pooling chose, are what a gradient does there anyway.
     The original starts from the activation of one unit in a feature map, all others set to zero; here from the class's logit with the
-    signal 1, which changes a map by a factor. Layers that the paper's network lacks, batch normalisation and shortcuts say, pass signals back as
-    a gradient does. The map is the largest magnitude over channels, for the reasons given at guided backpropagation, which
-    also keeps the ReLU's gate [h > 0]. Units: those of a gradient, logit per unit of input, though it is none.
+    signal 1, which changes a map by a factor. Layers that the paper's network lacks, batch normalisation and shortcuts say, pass signals
+    back as a gradient does. The map is the largest magnitude over channels, for the reasons given at guided backpropagation, which also
+    keeps the ReLU's gate [h > 0]. Units: those of a gradient, logit per unit of input, though it is none.
+
+    What the image is enters by max pooling's choices alone (and by gates that are no ReLU): without any, as in residual networks that
+    only stride, one class has the same map for all images. That is the method, as Springenberg et al. observe; it is no fault here.
 
     captum's rule, on a copy of the model (`cardgen.rectified`).
     """

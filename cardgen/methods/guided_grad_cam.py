@@ -26,8 +26,8 @@ def guided_grad_cam(
     """G ⊙ L: guided backpropagation G [n, c, h, w] times Grad-CAM L [n, 1, h, w], enlarged to the input; signed as G is.
 
     L is never negative and taken at `context.layer`, by default the last convolutional features. The map is the largest magnitude over
-    channels, as for guided backpropagation: that of G times L. Zero wherever Grad-CAM is. Units mean nothing.
-    Selvaraju et al. 2017, section 3.2 (guided Grad-CAM), enlarges L bilinearly, as here; captum's GuidedGradCam takes the nearest cell
-    unless told, and needs the layer and the ReLUs mended as for its two parts. The authors stretch L to [0, 1] beforehand for display.
+    channels, as for guided backpropagation: that of G times L. Zero wherever Grad-CAM is. Units have no meaning.
+    Selvaraju et al. 2017, section 3.2 (guided Grad-CAM), enlarges L bilinearly, as here. captum's GuidedGradCam takes the nearest cell
+    unless told, rectifies shortcuts around ReLUs too, and hooks the layer and the ReLUs of the model as it is, in place or not.
     """
     return guided_backprop(model, inputs, targets, context) * grad_cam(model, inputs, targets, context)

@@ -7,6 +7,7 @@ from captum.attr import IntegratedGradients
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from cardgen.errors import CardgenError
 from cardgen.forward import logits, slopes, with_classes
 from cardgen.methods import Context, method
 from cardgen.records import Source
@@ -70,7 +71,13 @@ def path_integral(
     steps: int,
     batch: int,
 ) -> Float[Tensor, "n c h w"]:
-    """The attributions of inputs, at most `batch` of them, against baselines of their own."""
+    """The attributions of inputs, at most `batch` of them, against baselines of their own.
+
+    Raises:
+        CardgenError: no quadrature nodes are asked for.
+    """
+    if steps < 1:
+        raise CardgenError(f"the integral from the baseline has {steps} steps; expected at least 1; choose more")
     found: Tensor = IntegratedGradients(lambda points: with_classes(logits(model, points), targets)).attribute(
         inputs, baselines=start, target=targets, n_steps=steps, method="gausslegendre", internal_batch_size=batch
     )

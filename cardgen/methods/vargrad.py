@@ -34,7 +34,7 @@ def vargrad(
     The map is the largest variance over channels. The noise is SmoothGrad's own (`cardgen.noisy`), so ḡ is SmoothGrad's map and the
     mean of g_k² is SmoothGrad-Squared's. The paper writes the variance of the explanation and leaves open how to estimate it. Here it
     is divided by N, as in captum; xplique divides by N − 1, the same map times N / (N − 1). Deviations from the running mean are
-    summed, not the mean square less the square of the mean as in captum: where gradients hardly vary, the difference of two large
+    summed, and not the squared mean taken from the mean square as in captum: where gradients hardly vary, that difference of two large
     numbers is rounding, and may be negative. No `terms`: every share needs the mean of all copies. Units: (logit per unit of input)².
     Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim 2018, appendix A.7, here over plain gradients.
 
