@@ -35,9 +35,7 @@ def rectifiers_only(name: str) -> Callable[[nn.Module, Float[Tensor, "1 c h w"]]
         outside = [unit for unit in rectifiers if not isinstance(unit.module, nn.ReLU)]
         if outside:
             times = "once" if len(outside) == 1 else f"{len(outside)} times"
-            raise CardgenError(
-                f"the model rectifies {times} outside nn.ReLU modules ({outside[0].title}); {advice}"
-            )
+            raise CardgenError(f"the model rectifies {times} outside nn.ReLU modules ({outside[0].title}); {advice}")
 
     return require
 

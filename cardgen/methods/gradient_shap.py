@@ -73,7 +73,7 @@ def gradient_shap(
     """
     require_samples("gradient_shap", n_samples)
     if baselines not in BASELINES:
-        raise CardgenError(f"gradient_shap: {unknown('distribution of baselines', baselines, BASELINES)}")
+        raise CardgenError(f"gradient_shap: {unknown('distribution of baselines', baselines, list(BASELINES))}")
     context.space.check(inputs)
     draws = context.generators("gradient_shap")
     total = torch.zeros(inputs.shape, device=inputs.device)

@@ -62,12 +62,12 @@ def ig_smoothgrad(
 ) -> Float[Tensor, "n c h w"]:
     """1/N Σ_k IG(x + ε_k), ε_k ~ N(0, σ²), with IG(z) = (z − x̄) ⊙ ∫₀¹ ∂s_c(x̄ + α(z − x̄))/∂x dα; signed, units: logits.
 
-    The whole attribution is averaged, its factor z − x̄ as well as its gradients, as the paper's formula and the authors' library do.
-    Only the input is noisy: the baseline x̄ is one image for all copies, also where it is the blurred input. The attributions of a
-    sample sum to the mean of s_c(x + ε_k) less s_c(x̄), so the method is not complete for x itself and claims nothing of the kind; without noise
-    it is integrated gradients. Noise and σ are SmoothGrad's (`cardgen.noisy`), quadrature is that of integrated gradients.
-    Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim 2018, appendix A.5 and A.6 (their IG-SG), after section 3 of Smilkov et al. 2017.
-    The papers give no counts for the two together; the defaults are those of the library of Smilkov et al., 25 copies and 25 steps.
+    The whole attribution is averaged, its factor z − x̄ as well as its gradients, as the paper's formula and the library of Smilkov et
+    al. do. Only the input is noisy: the baseline x̄ is one image for all copies, also where it is the blurred input. The attributions
+    sum to the mean of s_c(x + ε_k) less s_c(x̄), so the method is not complete for x itself and claims nothing of the kind; without
+    noise it is integrated gradients. Noise and σ are SmoothGrad's (`cardgen.noisy`), quadrature is that of integrated gradients.
+    Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim 2018, appendix A.5 and A.6 (their IG-SG), after Smilkov et al. 2017, section 3.
+    The papers give no counts for the two together; the defaults are those of that library, 25 copies and 25 steps.
 
     Args:
         n_samples: noisy copies N of each input.

@@ -145,17 +145,14 @@ MUTATIONS = {
     ("vargrad", "the standard deviation"): lambda s, e: expected("vargrad", s, 3, e).sqrt(),
     ("vargrad", "about zero"): lambda s, e: expected("smoothgrad_squared", s, 3, e),
     ("vargrad", "the noise of another"): lambda s, e: expected("vargrad", s, 3, noise(s, 2, len(e))),
-    ("ig_smoothgrad", "the factor without noise"): lambda s, e: sum(
-        expected("ig_smoothgrad", s, 3, [one], zeros(), 4) * s.inputs[3] / (s.inputs[3] + one) for one in e
-    )
-    / len(e),
-    ("ig_smoothgrad", "baseline noisy too"): lambda s, e: sum(
-        methods.integrated_gradients(s.model, s.inputs[3] + one, 3, one, 4) for one in e
-    )
-    / len(e),
-    ("ig_smoothgrad", "without noise"): lambda s, e: methods.integrated_gradients(
-        s.model, s.inputs[3], 3, zeros(), 4
+    ("ig_smoothgrad", "the factor without noise"): lambda s, e: (
+        sum(expected("ig_smoothgrad", s, 3, [one], zeros(), 4) * s.inputs[3] / (s.inputs[3] + one) for one in e)
+        / len(e)
     ),
+    ("ig_smoothgrad", "baseline noisy too"): lambda s, e: (
+        sum(methods.integrated_gradients(s.model, s.inputs[3] + one, 3, one, 4) for one in e) / len(e)
+    ),
+    ("ig_smoothgrad", "without noise"): lambda s, e: methods.integrated_gradients(s.model, s.inputs[3], 3, zeros(), 4),
     ("ig_smoothgrad", "one node fewer"): lambda s, e: expected("ig_smoothgrad", s, 3, e, zeros(), 3),
 }
 
@@ -179,7 +176,7 @@ def test_refusals(tiny, key, least):
 
 def test_no_steps_are_refused(tiny):
     for key in ("ig_smoothgrad", "integrated_gradients"):
-        with pytest.raises(CardgenError, match="^the integral from the baseline has 0 steps; expected at least 1"):
+        with pytest.raises(CardgenError, match=r"^the integral from the baseline has 0 steps; expected at least 1"):
             explain(key, *tiny.call, steps=0)
 
 
