@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from cardgen.budgets import BUDGETS, CORE, Budget, sized
+from cardgen.budgets import BUDGETS, CORE, Again, Budget, sized
 from cardgen.config import RunConfig
 from cardgen.errors import CardgenError
 from cardgen.forward import prepared
@@ -111,9 +111,13 @@ class Maker:
 
     def job(self, method_key: str, metric: Metric, given: Mapping[str, Value] = {}) -> Job:
         method = METHODS[method_key]
+        again = _again(method, metric, self.budget)
         method_parameters = method.parameters({**sized(method.defaults, self.budget.method), **given})
+        if again and Explainer(method, method_parameters).passes > again.passes:
+            method_parameters |= sized(method.defaults, again.method)
         metric_parameters = metric.parameters(sized(metric.defaults, self.budget.metric))
-        n = min(self.config.n or self.budget.samples[metric.size], len(self.loaded.subject))
+        n = self.config.n or (again.samples if again else self.budget.samples[metric.size])
+        n = min(n, len(self.loaded.subject))
         parts = key_parts(
             self.loaded.weights,
             self.loaded.samples[:n],
@@ -134,6 +138,7 @@ class Maker:
             parts["ratings"] = self.loaded.subject.ratings.digest
         skip = self._skip(method, metric)
         channels = self.channels if method.entry.access == "features" and not skip else CHANNELS
+        skip = skip or _dear(Explainer(method, method_parameters, channels), again)
         return Job(method, method_parameters, metric, metric_parameters, n, parts, skip, channels)
 
     @cached_property
@@ -170,6 +175,23 @@ class Maker:
     def _refused(self, metric: Metric) -> str:
         subject = self.loaded.subject
         return _refused(lambda: metric.fits(subject.model, subject.inputs[:1]), subject)
+
+
+def _again(method: Method, metric: Metric, budget: Budget) -> Again | None:
+    """The bounds on a job of a metric that explains again, for methods beyond core; None where there are none."""
+    beyond = not method.entry.control and method.entry.key not in CORE
+    return budget.again if beyond and metric.size == "again" else None
+
+
+def _dear(explainer: Explainer, again: Again | None) -> str:
+    """Why a job is beyond the budget, if so."""
+    passes = explainer.passes
+    if again is None or passes <= again.passes:
+        return ""
+    return (
+        f"budget: a map takes {passes:,} forwards, and evaluations that explain again take methods of at most {again.passes} here; "
+        "choose a larger --budget"
+    )
 
 
 def unfit(method: Method, loaded: Loaded) -> str:

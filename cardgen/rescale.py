@@ -42,12 +42,11 @@ class _Rules(TorchFunctionMode):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "").removesuffix("_")
         x = args[0] if args else None
-        passing = torch.is_grad_enabled() and isinstance(x, Tensor) and x.requires_grad
-        if passing and args and x.ndim > 1 and x.shape[0] % 2 == 0:
+        if isinstance(x, Tensor) and x.requires_grad and x.ndim > 1 and len(x) % 2 == 0 and torch.is_grad_enabled():
             if name in ELEMENTWISE:
                 return _activation(func, x, args[1:], kwargs)
-            if name in POOLING and not kwargs.pop("return_indices", False):
-                return _maximum(POOLING[name], x, args[1:], kwargs)
+            if name in POOLING and not kwargs.get("return_indices"):
+                return _maximum(POOLING[name], x, args[1:], {k: v for k, v in kwargs.items() if k != "return_indices"})
         return func(*args, **kwargs)
 
 
