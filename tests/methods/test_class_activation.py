@@ -260,9 +260,9 @@ class TestLiftThroughTheNetwork:
                 self.conv, self.hidden, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 6), nn.Linear(6, 3)
 
             def forward(self, x):
-                hidden = self.hidden(self.conv(x).amax((2, 3), keepdim=False) * 0 + self.conv(x).mean((2, 3)))
-                act(hidden) if act is torch.relu_ else None  # in place, its result not used
-                return self.head(hidden if act is torch.relu_ else act(hidden))
+                hidden = self.hidden(self.conv(x).mean((2, 3)))
+                after = act(hidden)
+                return self.head(hidden if act is torch.relu_ else after)  # in place, its result need not be used
 
         small = small_subject(seeded(0, Functional).eval(), 8, 8)
         with prepared(small.model):
