@@ -77,7 +77,7 @@ def kernel_shap(
     write = hiding(inputs, hidden, labels, present)
     scores = variant_logits(model, inputs, targets, n_perturbations + 2, write, context.batch).cpu()
     values = [shapley(z, weights, v) for (z, weights), v in zip(drawn, scores, strict=True)]
-    shares = [value / of.flatten().bincount().cpu() for value, of in zip(values, labels, strict=True)]
+    shares = [value / of.cpu().flatten().bincount() for value, of in zip(values, labels, strict=True)]
     return painted(shares, labels)
 
 
@@ -89,12 +89,10 @@ def coalitions(
     mass = (players - 1) / (sizes * (players - sizes))
     if 2**players - 2 <= count:
         every = torch.arange(1, 2**players - 1)[:, None] >> torch.arange(players) & 1 == 1
-        each = torch.tensor([comb(players, size) for size in range(1, players)], dtype=torch.float64)
-        filling = count - len(every)
-        weights = (mass / each)[every.sum(1) - 1]
-        return torch.cat([every, torch.ones(filling, players, dtype=torch.bool)]), torch.cat(
-            [weights, torch.zeros(filling, dtype=torch.float64)]
-        )
+        of_size = torch.tensor([comb(players, size) for size in range(1, players)], dtype=torch.float64)
+        present, weights = torch.ones(count, players, dtype=torch.bool), torch.zeros(count, dtype=torch.float64)
+        present[: len(every)], weights[: len(every)] = every, (mass / of_size)[every.sum(1) - 1]
+        return present, weights
     numbers = torch.rand(-(-count // 2), 1 + players, generator=draw, dtype=torch.float64)
     size = 1 + torch.searchsorted((mass.cumsum(0) / mass.sum())[:-1], numbers[:, 0].contiguous(), right=True)
     first = numbers[:, 1:].argsort(1).argsort(1) < size[:, None]
@@ -115,4 +113,5 @@ def shapley(
     even = gain / z.shape[1]
     root = weights.sqrt()[:, None]
     rest = (values[2:] - values[1] - z.sum(1) * even)[:, None]
-    return even + torch.linalg.lstsq(root * (z - z.mean(1, keepdim=True)), root * rest, driver="gelsd").solution[:, 0]
+    uneven: Tensor = torch.linalg.lstsq(root * (z - z.mean(1, keepdim=True)), root * rest, driver="gelsd").solution
+    return even + uneven[:, 0]

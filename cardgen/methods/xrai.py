@@ -15,6 +15,7 @@ from cardgen.forward import logits, with_classes
 from cardgen.methods import Context, method
 from cardgen.records import Source
 from cardgen.segments import Picture, cuts
+from cardgen.space import Space
 
 SIDE = 224
 """Side of the images for which the authors chose the settings below."""
@@ -59,7 +60,7 @@ def xrai(
     """
     attributions = _attributions(model, inputs, targets, context, steps).flatten(1).cpu().double()
     relative = sqrt(inputs.shape[2] * inputs.shape[3]) / SIDE
-    labels = cuts(inputs, context.space, ("felzenszwalb",), _felzenszwalb).cpu()
+    labels = label_maps(inputs, context.space).cpu()
     found = [
         ranked(values, _regions(of, round(RADIUS * relative)).flatten(1), max(1, round(LEAST * relative**2)))
         for values, of in zip(attributions, labels, strict=True)
@@ -81,6 +82,11 @@ def ranked(values: Float[Tensor, " p"], regions: Bool[Tensor, "r p"], least: int
         areas -= regions[:, new].sum(1)
     found[left] = values[left].mean()
     return found
+
+
+def label_maps(inputs: Float[Tensor, "n c h w"], space: Space) -> Int[Tensor, "n s h w"]:
+    """Felzenszwalb's segments of each image, numbered from 0 at each scale."""
+    return cuts(inputs, space, ("felzenszwalb",), _felzenszwalb)
 
 
 def _attributions(
@@ -110,7 +116,7 @@ def _felzenszwalb(picture: Picture) -> Int[np.ndarray, "s h w"]:
 
 def _regions(labels: Int[Tensor, "s h w"], radius: int) -> Bool[Tensor, "r h w"]:
     """Every segment of every scale, with all pixels no further than `radius` from it."""
-    scales, height, width = labels.shape
+    height, width = labels.shape[1:]
     sizes = labels.flatten(1).amax(1) + 1
     numbers = labels + (sizes.cumsum(0) - sizes)[:, None, None]
     masks = torch.zeros(int(sizes.sum()), height, width, dtype=torch.bool)
