@@ -54,12 +54,13 @@ def lime(
     in float64. Signed: above zero where the superpixel raises the probability. Units: probability.
     Ribeiro, Singh, Guestrin 2016, algorithm 1 and section 3.4.
 
-    Paper and authors' code differ; from the paper are: superpixels are greyed out (the code shows each one's mean colour, `segment_mean`:
-    with all superpixels of the embedded digits so hidden, the digit network still names 85 % of them as before), K = 10 (section 3.6; the
-    code keeps all), the lasso's path and least squares (the code: ridge regression with α = 1). From the code, where the paper is open or
-    less usual: cosine distance (the paper suggests L2), the kernel's width 0.25 with its root (in the paper's notation σ² = 2·0.25²),
-    each superpixel present with chance ½, the first variant the whole image, and N = 1000. Superpixels are SLIC's: the code's quickshift
-    cuts a 64 × 64 image into three to six. A sample's variants are drawn for itself, the first of a larger N are those of a smaller.
+    Where paper and authors' code differ, the paper is followed: superpixels are greyed out (in the code each shows its mean colour,
+    here `segment_mean`; with every superpixel of the embedded digits hidden so, the digit network names 85 % of them as before), K = 10
+    (section 3.6; the code keeps all), lasso and least squares (the code: ridge regression with α = 1). Where the paper leaves it open
+    or few do as it says, the code is followed: cosine distance (the paper suggests L2 for images), width 0.25 under a root (σ² = 2·0.25²
+    in the paper's notation), each superpixel present with chance ½ (the paper draws how many first), the whole image as the first of
+    N = 1000 variants. Superpixels are SLIC's, as the code's quickshift cuts images of 64 × 64 into three to six. A sample's variants are
+    its own, and the first of a larger N are those of a smaller.
 
     Args:
         n_perturbations: variants N of each image.

@@ -6,13 +6,12 @@ from math import sqrt
 
 import numpy as np
 import torch
-from captum.attr import IntegratedGradients
 from jaxtyping import Bool, Float, Int
 from skimage.segmentation import felzenszwalb
 from torch import Tensor, nn
 
-from cardgen.forward import logits, with_classes
 from cardgen.methods import Context, method
+from cardgen.methods.integrated_gradients import path_integral
 from cardgen.records import Source
 from cardgen.segments import Picture, cuts
 from cardgen.space import Space
@@ -46,17 +45,21 @@ def xrai(
     region whose pixels outside the mask have the highest mean attribution is added until none adds enough of them. Pixels left over
     get their own mean, so that a map sums to its attributions. Signed; units: logits. Kapishnikov, Bolukbasi, Viégas, Terry 2019.
 
-    This is the full algorithm of the authors' code, which orders regions by these means; its fast variant, which ranks once and
-    overlooks overlaps, is not used. The means need not fall from region to region: what a region leaves outside the mask can be denser
-    than what it shared. Gauss–Legendre nodes replace the code's Riemann sum of 100 steps. Lowest and highest values are taken of the
-    image as people see it, which makes baselines grey in normalised inputs too. The code enlarges each image to 224 × 224, cuts it, and
-    shrinks the cuts. Here it is cut as it is, at 64 × 64 in about a thirtieth of the time, with settings that shrink with
-    q = √(h·w)/224: scales 50, 100, 150, 250, 500, 1200 times q, segments of at least 150 q² pixels, regions that add at least 50 q²,
-    dilated by a disk of radius 5 q. A scale is a contrast times an area: enlarging by 1/q divides contrasts of neighbours by 1/q and
-    multiplies areas by 1/q². At q = 1 the settings are the authors'.
+    This is the full algorithm of paper and authors' code; the code's fast variant ranks once and overlooks overlaps. The paper ends with
+    the masks' order; values are the code's, which also orders regions by them. They need not fall from one region to the next: what a
+    region leaves outside the mask can be denser than what it shared. Gauss–Legendre nodes replace the code's Riemann sum of 100 steps.
+    Lowest and highest values are those of the image as people see it, so that baselines are grey in normalised inputs too.
+
+    The code enlarges each image to 224 × 224, cuts it, and shrinks the cuts. Here it is cut as it is, at 64 × 64 in about a thirtieth of
+    the time, with settings that shrink with q = √(h·w)/224: scales 50, 100, 150, 250, 500, 1200 times q (a scale is a contrast times an
+    area, and enlarging by 1/q makes contrasts of neighbours q times as large and areas 1/q² times), segments of at least 150 q² pixels,
+    regions that add at least 50 q², dilated by a disk of radius 5 q. At q = 1 these are the authors'.
 
     Args:
         steps: quadrature nodes, for each of the two baselines.
+
+    Raises:
+        CardgenError: no quadrature nodes are asked for.
     """
     attributions = _attributions(model, inputs, targets, context, steps).flatten(1).cpu().double()
     relative = sqrt(inputs.shape[2] * inputs.shape[3]) / SIDE
@@ -92,15 +95,11 @@ def label_maps(inputs: Float[Tensor, "n c h w"], space: Space) -> Int[Tensor, "n
 def _attributions(
     model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], context: Context, steps: int
 ) -> Float[Tensor, "n h w"]:
-    integrated = IntegratedGradients(lambda batch: with_classes(logits(model, batch), targets))
     shares = (inputs - context.space.colour("black", inputs)) / context.space.range(inputs)
-    total = torch.zeros(inputs.shape, device=inputs.device)
-    for share in (shares.amin((1, 2, 3), keepdim=True), shares.amax((1, 2, 3), keepdim=True)):
-        baseline = context.space.between(share.expand_as(inputs))
-        total += integrated.attribute(
-            inputs, baseline, targets, n_steps=steps, method="gausslegendre", internal_batch_size=context.batch
-        )
-    return (total / 2).amax(1)
+    ends = (shares.amin((1, 2, 3), keepdim=True), shares.amax((1, 2, 3), keepdim=True))
+    starts = [context.space.between(end.expand_as(inputs)) for end in ends]
+    found = [path_integral(model, inputs, start, targets, steps, context.batch) for start in starts]
+    return torch.stack(found).mean(0).amax(1)
 
 
 def _felzenszwalb(picture: Picture) -> Int[np.ndarray, "s h w"]:
