@@ -119,7 +119,7 @@ def activations_apart(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> nn
         _out_of_place(copied, in_place)
         _one_name_each(copied)
         found, runs = _runs(copied, example)
-        if in_place and not _close(found, logits(_Unhooked(model), example)):
+        if in_place and not _close(found, logits(Unhooked(model), example)):
             raise CardgenError(
                 f"without working in place {_culprit(model, in_place, example)} gives other outputs, as what it overwrites is read again; "
                 f"expected activations whose result is used; rewrite that part of the model"
@@ -173,7 +173,7 @@ def _function(operator: str, arguments: tuple[Any, ...]) -> str:
     return "relu6" if operator == "hardtanh" and rest == (0, 6) else FUNCTIONS.get(operator, "")
 
 
-class _Unhooked(nn.Module):
+class Unhooked(nn.Module):
     """The model without its own hooks: those that count forward passes are not to see these."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -208,7 +208,7 @@ def _runs(model: nn.Module, example: Tensor) -> tuple[Tensor, Counter[nn.Module]
     runs: Counter[nn.Module] = Counter()
     watched = [module for _, module in _activations(model)]
     with hooked(watched, lambda module: runs.update([module])):
-        return logits(_Unhooked(model), example), runs
+        return logits(Unhooked(model), example), runs
 
 
 @contextmanager
@@ -251,10 +251,10 @@ def _close(found: Tensor, wanted: Tensor) -> bool:
 
 def _culprit(model: nn.Module, in_place: Sequence[str], example: Tensor) -> str:
     """The first activation that by itself makes the difference; all of them if none does."""
-    wanted = logits(_Unhooked(model), example)
+    wanted = logits(Unhooked(model), example)
     for name in in_place:
         copied = twin(model)
         _out_of_place(copied, [name])
-        if not _close(logits(_Unhooked(copied), example), wanted):
+        if not _close(logits(Unhooked(copied), example), wanted):
             return name
     return ", ".join(in_place)

@@ -6,7 +6,7 @@ the model stays as it is. What has no rule and is not known to be harmless is re
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from cardgen.errors import CardgenError
 from cardgen.forward import logits
-from cardgen.repair import TOLERANCE, hooked
+from cardgen.repair import TOLERANCE, Unhooked, hooked
 
 Function = Callable[..., Any]
 Back = Callable[[Tensor], Tensor]
@@ -44,11 +44,6 @@ LAYERS = _names(
     "MiopenBatchNorm"
 )
 """Nodes with weights, linear in evaluation mode where only their input depends on the image."""
-ACTIVATIONS = _names(
-    "relu relu6 leaky_relu prelu rrelu elu selu celu tanh hardtanh softsign tanhshrink hardshrink softshrink threshold clamp clamp_min "
-    "gelu silu mish hardswish softplus sigmoid hardsigmoid logsigmoid"
-)
-"""Functions of one number."""
 
 
 class _Ruled(torch.autograd.Function):
@@ -112,7 +107,8 @@ class Rules(TorchFunctionMode):
 
     def on(self, model: nn.Module) -> AbstractContextManager[None]:
         """Follow which module runs, to name it in messages."""
-        self.names = {module: name for name, module in model.named_modules()}
+        inner = model.model if isinstance(model, Unhooked) else model
+        self.names = {module: name for name, module in inner.named_modules()}
         self.running = []
         return hooked(list(self.names), self.running.append, lambda _: self.running.pop())
 
@@ -150,50 +146,37 @@ class Ruled(nn.Module):
     Args:
         model: in evaluation mode, frozen.
         rules: of one method.
-        unseen: whether the model's own hooks, those that count forward passes, are not to see this.
     """
 
-    def __init__(self, model: nn.Module, rules: Rules, *, unseen: bool = False) -> None:
+    def __init__(self, model: nn.Module, rules: Rules) -> None:
         super().__init__()
-        self.model, self.rules, self.unseen = model, rules, unseen
+        self.model, self.rules = model, rules
 
     def forward(self, inputs: Float[Tensor, "n c h w"]) -> Any:
         self.rules.begin(inputs)
-        following = self.rules.on(self.model) if torch.is_grad_enabled() else nullcontext()
-        with following, self.rules:
-            found = self.model.forward(inputs) if self.unseen else self.model(inputs)
+        with self.rules.on(self.model), self.rules:
+            found = self.model(inputs)
         self.rules.end()
         return found
 
 
-def require_same(model: nn.Module, ruled_model: Ruled, example: Float[Tensor, "1 c h w"]) -> Float[Tensor, "1 k"]:
+def require_same(model: nn.Module, rules: Rules, example: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
     """The logits under the rules, with their graph, unless the model has something without a rule or computes something else under them.
 
     Raises:
         CardgenError: it does; activations do not work in place under rules, so what they would have overwritten is read as it was.
     """
     with torch.enable_grad():
-        found = logits(ruled_model, example.detach().clone().requires_grad_())
+        found = logits(Ruled(Unhooked(model), rules), example.detach().clone().requires_grad_())
     with torch.no_grad():
-        wanted = logits(_Plain(model), example)
+        wanted = logits(Unhooked(model), example)
     slack = max(TOLERANCE, 16 * torch.finfo(example.dtype).eps) * float(wanted.abs().max())
     if not torch.allclose(found.detach(), wanted, rtol=0, atol=slack, equal_nan=True):
         raise CardgenError(
-            f"under the rules of {ruled_model.rules.title} the model gives other outputs, as what an activation overwrites is read again; "
+            f"under the rules of {rules.title} the model gives other outputs, as what an activation overwrites is read again; "
             f"expected activations whose result is used; rewrite that part of the model"
         )
     return found
-
-
-class _Plain(nn.Module):
-    """The model without its own hooks."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, inputs: Tensor) -> Any:
-        return self.model.forward(inputs)
 
 
 def tensors(value: Any) -> Iterator[Tensor]:

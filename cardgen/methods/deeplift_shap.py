@@ -19,7 +19,7 @@ from cardgen.records import Source
     random=True,
     ranges={"n_samples": (5, 20, 100)},
     fits=require_complete,
-    passes=lambda parameters: 3 * parameters["n_samples"],
+    passes=lambda parameters: 4 * parameters["n_samples"],
 )
 def deeplift_shap(
     model: nn.Module,
@@ -58,6 +58,6 @@ def deeplift_shap(
         jobs = torch.arange(start, min(start + context.batch, count), device=inputs.device)
         rows, images = jobs // n_samples, inputs[jobs // n_samples]
         baselines = colours[jobs % n_samples].expand_as(images)
-        found, *_ = multipliers(model, images, baselines, targets[rows])
+        found, _ = multipliers(model, images, baselines, targets[rows])
         total.index_add_(0, rows, found * (images - baselines).float())
     return total / n_samples

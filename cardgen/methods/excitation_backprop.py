@@ -76,7 +76,7 @@ def require_excitation(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> N
         CardgenError: such a model.
     """
     stage_before(model, example)
-    scores = require_same(model, Ruled(model, _Excitation(contrastive=False), unseen=True), example)
+    scores = require_same(model, _Excitation(contrastive=False), example)
     waiting: list[Any] = [scores.grad_fn]
     classifiers = set()
     while waiting:
