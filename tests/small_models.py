@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torchvision.models import VisionTransformer
 
 SHARPNESS = 12
 
@@ -110,6 +111,16 @@ def vgg(classes=5):
             classifier=nn.Sequential(nn.Linear(32, 16), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(16, classes)),
         )
     )
+
+
+def transformer(seed=0):
+    """A small vision transformer for images of 16 × 16, whose logits differ."""
+    build = lambda: VisionTransformer(16, 4, 2, 2, 8, 16, num_classes=4)  # noqa: E731
+    model = seeded(seed, build)
+    draws = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():  # the head begins with zeros, biases too
+        parameter.data += 0.3 * torch.randn(parameter.shape, generator=draws)
+    return model.eval()
 
 
 class Linear(nn.Module):

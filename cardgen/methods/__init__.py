@@ -73,6 +73,7 @@ class Method:
     ranges: Ranges = field(default_factory=dict)
     fits: Fits = lambda model, example: None
     terms: Terms | None = None
+    class_specific: bool = True
 
     @property
     def defaults(self) -> dict[str, Value]:
@@ -124,6 +125,7 @@ def method(
     ranges: Ranges | None = None,
     fits: Fits = lambda model, example: None,
     terms: Terms | None = None,
+    class_specific: bool = True,
     version: int = 1,
     passes: Callable[[Mapping[str, Any]], int] = lambda parameters: 0,
 ) -> Callable[[F], F]:
@@ -144,6 +146,7 @@ def method(
         fits: raises CardgenError where the method cannot explain the model; the words up to the first `;` become the reason.
         terms: the same attributions as a sum of tensors that autograd follows back to the inputs, where they are differentiable and
             the derivative is not zero by nature.
+        class_specific: whether the map is of one class; false for methods that give one map for all.
         version: of the numbers.
         passes: samples forwarded (a backward pass counts as one) for one map, from the hyperparameters.
     """
@@ -151,7 +154,7 @@ def method(
     entry = MethodEntry(**fields, signed=signed, random=random, control=control, version=version)  # type: ignore[arg-type]
 
     def register(function: F) -> F:
-        METHODS.add(key, Method(entry, function, passes, needs, complete, ranges or {}, fits, terms))
+        METHODS.add(key, Method(entry, function, passes, needs, complete, ranges or {}, fits, terms, class_specific))
         return function
 
     return register
