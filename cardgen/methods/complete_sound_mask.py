@@ -59,10 +59,14 @@ def complete_sound_mask(
 
     The backgrounds x̃ of the paper are random training images, which a method does not have here: they are random colours on a grid of
     1, 2, 4, 8, 16, 32 cells a side in turn, uniform in each channel's range and enlarged smoothly, from the sample's own generators.
+    That costs accuracy. On four images of digits on scenes, 75 iterations with 2 backgrounds, the mask as a detector of the digit's
+    pixels had a mean average precision of 0.25 with them, and of 0.62 with images of the data, whose own digits speak for other
+    labels; patches with hard edges had 0.17 to 0.19.
+
     The published script applies softmax twice, to probabilities once more, which leaves hardly any slope; here −log f is what it says.
     The script also averages the probabilities of the backgrounds before the logarithm; here every background has its own −log f,
-    so a mask that fails on some of them is not forgiven. λ₁ is 2 · 10⁻⁵ a pixel there, for 224 × 224 pixels, which is 1.0 for the whole image;
-    as a share of the image it means the same at any size, as λ_TV does. The script's TV leaves out the last row and column.
+    so a mask that fails on some of them is not forgiven. λ₁ is 2 · 10⁻⁵ a pixel there, of 224 × 224, which is 1.0 for the whole
+    image; as a share of the image it means the same at any size, as λ_TV does. The script's TV leaves out the last row and column.
 
     Args:
         iterations: of Adam.
