@@ -34,7 +34,7 @@ GRIDS = (1, 2, 4, 8, 16, 32)
         "iterations": (75, 200, 2000),
         "backgrounds": (2, 10),
         "scale": (1, 4, 8),
-        "area_weight": (0.1, 1.0, 3.0),
+        "area_weight": (2e-6, 2e-5, 2e-4),
         "tv_weight": (0.0, 0.01, 0.1),
     },
     passes=lambda parameters: 2 * parameters["iterations"] * parameters["backgrounds"],
@@ -48,13 +48,13 @@ def complete_sound_mask(
     iterations: int = 2000,
     backgrounds: int = 10,
     scale: int = 4,
-    area_weight: float = 1.0,
+    area_weight: float = 2e-5,
     tv_weight: float = 0.01,
 ) -> Float[Tensor, "n 1 h w"]:
     """M = U σ(w), in [0, 1]: 1 where pixels are kept so that the model gives the label, of any image and any label. No unit.
 
     w, one number for each `scale` × `scale` pixels, minimises the mean over random backgrounds x̃ of −log f_a(M x + (1 − M) x̃), plus
-    λ₁ mean(M) + λ_TV Σ (M(p) − M(q))² over neighbours p and q; f the softmax probability, a the label, U bilinear enlargement. Adam
+    λ₁ Σ M(p) + λ_TV Σ (M(p) − M(q))² over neighbours p and q; f the softmax probability, a the label, U bilinear enlargement. Adam
     with step 0.05 from w = 0, new backgrounds at each iteration. Gupta, Saunshi, Yu, Lyu, Arora 2022, section 4.
 
     The backgrounds x̃ of the paper are random training images, which a method does not have here: they are random colours on a grid of
@@ -65,14 +65,14 @@ def complete_sound_mask(
 
     The published script applies softmax twice, to probabilities once more, which leaves hardly any slope; here −log f is what it says.
     The script also averages the probabilities of the backgrounds before the logarithm; here every background has its own −log f,
-    so a mask that fails on some of them is not forgiven. λ₁ is 2 · 10⁻⁵ a pixel there, of 224 × 224, which is 1.0 for the whole
-    image; as a share of the image it means the same at any size, as λ_TV does. The script's TV leaves out the last row and column.
+    so a mask that fails on some of them is not forgiven. λ₁ is the script's.
+    The script's TV leaves out the last row and column.
 
     Args:
         iterations: of Adam.
         backgrounds: random images that stand behind the mask at each iteration, each a forward and a backward pass.
         scale: side s in pixels of what one number of the mask covers.
-        area_weight: λ₁, of the share of the image that is kept.
+        area_weight: λ₁, of each pixel that is kept.
         tv_weight: λ_TV.
 
     Raises:
@@ -96,7 +96,7 @@ def complete_sound_mask(
 
         with torch.enable_grad():
             masks = enlarged(weights.sigmoid(), (height, width))
-            penalty = area_weight * masks.flatten(1).mean(1) + tv_weight * variation(masks, 2)
+            penalty = area_weight * masks.flatten(1).sum(1) + tv_weight * variation(masks, 2)
             pull = slope(fit, masks, n * backgrounds, context.batch) / backgrounds
             (weights.grad,) = torch.autograd.grad((pull * masks).sum() + penalty.sum(), weights)
         adam.step()

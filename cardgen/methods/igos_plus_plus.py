@@ -26,14 +26,14 @@ TERMS = 4
     signed=False,
     random=True,
     ranges={
-        "iterations": (5, 10, 20),
-        "steps": (4, 8, 15),
+        "updates": (5, 10, 20),
+        "points": (4, 8, 15),
         "side": (7, 14, 28),
         "area_weight": (0.3, 1.0, 3.0),
         "tv_weight": (2.0, 20.0, 200.0),
         "baseline": ("blur", "mean", "black"),
     },
-    passes=lambda parameters: 2 * TERMS * parameters["iterations"] * parameters["steps"],
+    passes=lambda parameters: 2 * TERMS * parameters["updates"] * parameters["points"],
 )
 def igos_plus_plus(
     model: nn.Module,
@@ -41,8 +41,8 @@ def igos_plus_plus(
     targets: Int[Tensor, " n"],
     context: Context,
     *,
-    iterations: int = 20,
-    steps: int = 15,
+    updates: int = 20,
+    points: int = 15,
     side: int = 28,
     area_weight: float = 1.0,
     tv_weight: float = 20.0,
@@ -51,31 +51,31 @@ def igos_plus_plus(
     """1 − U(D E), in [0, 1]: 1 where removing takes the class away and showing brings it. D, E: masks for deletion and insertion. No unit.
 
     D and E, of `side` × `side` cells in [0, 1] and 1 where nothing is marked, minimise ½ [F(D) − F̄(E) + F(D E) − F̄(D E)] + g(D E):
-    F(M) is the mean of f_c(x̄ + t M (x − x̄)) over t = 1/S … 1, F̄(M) that of f_c(x + t M (x̄ − x)), S = `steps`, f the softmax probability,
+    F(M) is the mean of f_c(x̄ + t M (x − x̄)) over t = 1/S … 1, F̄(M) that of f_c(x + t M (x̄ − x)), S = `points`, f the softmax probability,
     x̄ the baseline, M enlarged bilinearly. Their slopes are the paper's integrated gradients. g(M) is λ₁ mean(1 − M) + λ₂ ½ [mean |∇M|² over
-    cells + mean e^(−(∇x/δ)²) |∇M|² over pixels], the bilateral total variation: roughness is free along edges of the image. Each iteration
+    cells + mean e^(−(∇x/δ)²) |∇M|² over pixels], the bilateral total variation: roughness is free along edges of the image. Each update
     adds new noise to the images, from the sample's own generator. Khorram, Lawson, Li 2021, section 3; the halves, squares and noise, which
     the paper leaves open, are the authors' code's.
 
     Descent is Nesterov's, from D = E = 1, cut off at 0 and 1: one of the two optimisers of the authors' code. The other one searches
     each step's length along a line, by a number of forward passes that nobody knows beforehand. Without that search the code's step
     of 1 000 diverges into chequered masks (seen on digits on scenes); here it is cells / (50 + 16 λ₂), below two over the curvature of
-    the roughness. λ₁ = 1 is the code's default, and its instructions set 10. Its main script swaps iterations and points of the path;
+    the roughness. λ₁ = 1 is the code's default, and its instructions set 10. Its main script swaps updates and points of the path;
     20 and 15 are what it runs. Lengths of noise and edges are the code's 0.2 and 0.1 of normalised units, as shares of the range. For ∇x
     the code averages channels before squaring in one direction and after it in the other; here after it in both.
 
     Args:
-        iterations: of the descent.
-        steps: S, points of each path, each a forward and a backward pass for each of the four terms.
+        updates: of the masks.
+        points: S, of each path, each a forward and a backward pass for each of the four terms.
         side: cells of the masks, along each side; images with fewer pixels have as many cells as pixels.
         area_weight: λ₁.
         tv_weight: λ₂.
         baseline: x̄, as a substrate: blur (the paper's), mean, black, white, grey, zero.
 
     Raises:
-        CardgenError: no iterations, steps or cells, or a weight below 0.
+        CardgenError: no updates, points or cells, or a weight below 0.
     """
-    require_positive("igos_plus_plus", iterations=iterations, steps=steps, side=side)
+    require_positive("igos_plus_plus", updates=updates, points=points, side=side)
     require_weights("igos_plus_plus", area_weight=area_weight, tv_weight=tv_weight)
     hidden = substrate(baseline, inputs, context.space)
     n, _, height, width = inputs.shape
@@ -85,15 +85,15 @@ def igos_plus_plus(
     noise = NOISE * context.space.range(inputs)
     draws = context.generators("igos_plus_plus")
     masks = last = torch.ones(n, 2, *cells, device=inputs.device)
-    for iteration in range(iterations):
+    for update in range(updates):
         drawn = torch.stack([torch.randn(inputs.shape[1:], generator=draw) for draw in draws])
         shift = noise * drawn.to(inputs)
 
         def outcome(pair: Tensor, jobs: Tensor, shift: Tensor = shift) -> Tensor:
-            rows, kind, step = jobs // (TERMS * steps), jobs // steps % TERMS, jobs % steps
+            rows, kind, step = jobs // (TERMS * points), jobs // points % TERMS, jobs % points
             kept = torch.stack([pair[:, 0], pair[:, 1], pair.prod(1), pair.prod(1)], 1)[rows, kind][:, None]
             inserts = kind % 2 == 1
-            share = kept * ((step + 1) / steps)[:, None, None, None]
+            share = kept * ((step + 1) / points)[:, None, None, None]
             share = torch.where(inserts[:, None, None, None], 1 - share, share)
             seen = mixed(hidden[rows], inputs[rows], share) + shift[rows]
             values = log_probability(model, seen, targets[rows]).exp()
@@ -102,13 +102,13 @@ def igos_plus_plus(
         with torch.enable_grad():
             leaf = masks.requires_grad_()
             large = enlarged(leaf, (height, width))
-            pull = slope(outcome, large, n * TERMS * steps, context.batch) / (2 * steps)
+            pull = slope(outcome, large, n * TERMS * points, context.batch) / (2 * points)
             both = leaf.prod(1, keepdim=True)
             rough = roughness(both, enlarged(both, (height, width)), smooth)
             penalty = area_weight * (1 - both).abs().flatten(1).mean(1) + tv_weight * rough
             (down,) = torch.autograd.grad((pull * large).sum() + penalty.sum(), leaf)
         ahead = masks.detach() - rate * down
-        masks = (ahead + iteration / (iteration + 3) * (ahead - last)).clamp(0, 1)
+        masks = (ahead + update / (update + 3) * (ahead - last)).clamp(0, 1)
         last = ahead
     return 1 - enlarged(masks.prod(1, keepdim=True), (height, width))
 

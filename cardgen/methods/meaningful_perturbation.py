@@ -99,7 +99,7 @@ def meaningful_perturbation(
         mask.grad = slope(loss, mask, len(inputs), context.batch)
         adam.step()
         mask.data.clamp_(0, 1)
-    return 1 - down @ mask.detach() @ across.T
+    return (1 - down @ mask.detach() @ across.T).clamp(0, 1)
 
 
 def enlarging(cells: int, length: int) -> Float[Tensor, "length cells"]:

@@ -21,7 +21,7 @@ CHEAP = {
     "batched_gradient_sis": {"removals": 8},
     "meaningful_perturbation": {"iterations": 4, "side": 6},
     "complete_sound_mask": {"iterations": 3, "backgrounds": 2},
-    "igos_plus_plus": {"iterations": 4, "steps": 2, "side": 6},
+    "igos_plus_plus": {"updates": 4, "points": 2, "side": 6},
 }
 CELL = (slice(4, 8), slice(8, 12))
 """The planted pixels of `planted`."""
@@ -288,26 +288,26 @@ class TestCompleteSoundMask:
         ]
 
     def expected(self, small, i, iterations=3, count=2, **options):
-        options = {"target": int(small.targets[i]), "tv": 0.5} | options
+        options = {"target": int(small.targets[i]), "area": 0.01, "tv": 0.5} | options
         behind = options.pop("backgrounds", self.backgrounds(small, i, iterations, count))
         return reference.complete_sound_mask(small.model, small.inputs[i], backgrounds=behind, **options)
 
     def test_agrees_with_the_reference(self, tiny):
-        found = run(self.KEY, tiny, tv_weight=0.5)
+        found = run(self.KEY, tiny, area_weight=0.01, tv_weight=0.5)
         for i in (0, 3, 4):
             torch.testing.assert_close(found[i].double(), self.expected(tiny, i), rtol=1e-3, atol=1e-4)
 
     def test_weights_and_scale(self, tiny):
-        found = run(self.KEY, tiny, area_weight=5.0, tv_weight=0.3, scale=3, backgrounds=3, iterations=8)
-        wanted = self.expected(tiny, 2, area=5.0, tv=0.3, scale=3, count=3, iterations=8)
+        found = run(self.KEY, tiny, area_weight=0.05, tv_weight=0.3, scale=3, backgrounds=3, iterations=8)
+        wanted = self.expected(tiny, 2, area=0.05, tv=0.3, scale=3, count=3, iterations=8)
         torch.testing.assert_close(found[2].double(), wanted, rtol=1e-3, atol=1e-4)
 
     @pytest.mark.parametrize("name", SOUND)
     def test_a_wrong_reference_would_be_seen(self, tiny, name):
-        assert (run(self.KEY, tiny, tv_weight=0.5)[3] - SOUND[name](self, tiny)).abs().max() > 1e-3
+        assert (run(self.KEY, tiny, area_weight=0.01, tv_weight=0.5)[3] - SOUND[name](self, tiny)).abs().max() > 1e-3
 
     def test_it_keeps_the_planted_cell(self):
-        found = explain(self.KEY, *planted(), iterations=150, backgrounds=2, area_weight=3.0)
+        found = explain(self.KEY, *planted(), iterations=150, backgrounds=2, area_weight=0.01)
         hit, rest = inside(found)
         assert (hit > 0.4).all()
         assert (rest < 0.1).all()
@@ -354,7 +354,7 @@ class TestIGOSPlusPlus:
     def test_weights_and_baseline(self, tiny):
         # neighbours that hardly differ, so that the weights of the bilateral variation are neither 0 nor 1
         small = tiny._replace(inputs=0.5 + 0.03 * tiny.inputs)
-        found = run(self.KEY, small, area_weight=1.0, tv_weight=5.0, side=4, steps=3, baseline="black")
+        found = run(self.KEY, small, area_weight=1.0, tv_weight=5.0, side=4, points=3, baseline="black")
         wanted = self.expected(small, 2, area=1.0, tv=5.0, side=4, steps=3, baseline=torch.zeros(3, 12, 10))
         torch.testing.assert_close(found[2].double(), wanted, rtol=1e-3, atol=1e-6)
 
@@ -364,14 +364,14 @@ class TestIGOSPlusPlus:
         assert (found - IGOS[name](self, tiny)).abs().max() > 0.02 * found.max()
 
     def test_the_planted_cell(self):
-        found = explain(self.KEY, *planted(), iterations=20, steps=4, side=8, baseline="black")
+        found = explain(self.KEY, *planted(), updates=20, points=4, side=8, baseline="black")
         hit, rest = inside(found)
         assert (hit > 0.6).all()
         assert (rest < 0.25).all()
 
     def test_without_evidence_nothing_is_marked(self):
         images = torch.rand(1, 1, 12, 12)
-        found = explain(self.KEY, Linear(torch.zeros(144)), images, torch.tensor([0]), iterations=4, steps=2)
+        found = explain(self.KEY, Linear(torch.zeros(144)), images, torch.tensor([0]), updates=4, points=2)
         assert torch.equal(found, torch.zeros(1, 12, 12))
 
 
@@ -387,7 +387,7 @@ def test_masks_are_enlarged_as_the_reference_does():
         ("meaningful_perturbation", "tv_weight", -1.0, "expected a weight of at least 0"),
         ("complete_sound_mask", "backgrounds", 0, "expected at least 1"),
         ("complete_sound_mask", "area_weight", -0.5, "expected a weight of at least 0"),
-        ("igos_plus_plus", "steps", 0, "expected at least 1"),
+        ("igos_plus_plus", "points", 0, "expected at least 1"),
         ("igos_plus_plus", "side", -3, "expected at least 1"),
     ],
 )

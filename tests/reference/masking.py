@@ -167,14 +167,14 @@ def enlarged(mask, h, w):
     return rows @ mask @ columns.T
 
 
-def complete_sound_mask(model, image, target, backgrounds, scale=4, area=1.0, tv=0.01):
+def complete_sound_mask(model, image, target, backgrounds, scale=4, area=2e-5, tv=0.01):
     """σ(w), enlarged, after one step of Adam for each set of backgrounds. Gupta et al. 2022, section 4."""
     model, (h, w) = exact(model), image.shape[1:]
     weights, adam = torch.zeros(math.ceil(h / scale), math.ceil(w / scale), dtype=torch.float64), Adam(0.05)
     for behind in backgrounds:
         x = weights.clone().requires_grad_()
         mask = enlarged(1 / (1 + torch.exp(-x)), h, w)
-        loss = area * mask.sum() / (h * w) + tv * variation(mask, 2)
+        loss = area * mask.sum() + tv * variation(mask, 2)
         for picture in behind:
             f = model(composed(image, picture, mask)[None]).softmax(1)[0, target]
             loss = loss - torch.log(f) / len(behind)
