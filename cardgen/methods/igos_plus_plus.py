@@ -124,8 +124,7 @@ def roughness(
     masks: Float[Tensor, "n 1 u v"], large: Float[Tensor, "n 1 h w"], smooth: tuple[Tensor, Tensor]
 ) -> Float[Tensor, " n"]:
     """Half the mean of |∇M|² over cells, and half of that over pixels, weighted by how smooth the image is there."""
-    parts = [(masks.diff(dim=axis) ** 2).flatten(1).mean(1) for axis in (2, 3)]
-    parts += [
-        (weight * large.diff(dim=axis) ** 2).flatten(1).mean(1) for axis, weight in zip((2, 3), smooth, strict=True)
-    ]
-    return torch.stack(parts).sum(0) / 2
+    steps = [masks.diff(dim=2) ** 2, masks.diff(dim=3) ** 2]
+    steps += [weight * large.diff(dim=axis) ** 2 for axis, weight in zip((2, 3), smooth, strict=True)]
+    # a mask of one cell has no neighbours
+    return torch.stack([step.flatten(1).sum(1) / max(1, step[0].numel()) for step in steps]).sum(0) / 2

@@ -369,6 +369,9 @@ class TestIGOSPlusPlus:
         assert (hit > 0.6).all()
         assert (rest < 0.25).all()
 
+    def test_a_mask_of_one_cell(self, tiny):
+        assert run(self.KEY, tiny, side=1).flatten(1).diff(dim=1).abs().max() < 1e-6
+
     def test_without_evidence_nothing_is_marked(self):
         images = torch.rand(1, 1, 12, 12)
         found = explain(self.KEY, Linear(torch.zeros(144)), images, torch.tensor([0]), updates=4, points=2)
