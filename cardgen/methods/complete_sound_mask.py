@@ -63,7 +63,7 @@ def complete_sound_mask(
     pixels had a mean average precision of 0.25 with them, and of 0.62 with images of the data, whose own digits speak for other
     labels; patches with hard edges had 0.17 to 0.19.
 
-    The published script applies softmax twice, to probabilities once more, which leaves hardly any slope; here −log f is what it says.
+    The published script applies softmax twice, to probabilities once more; here −log f is what it says.
     The script also averages the probabilities of the backgrounds before the logarithm; here every background has its own −log f,
     so a mask that fails on some of them is not forgiven. λ₁ is the script's.
     The script's TV leaves out the last row and column.

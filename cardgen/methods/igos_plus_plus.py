@@ -54,8 +54,8 @@ def igos_plus_plus(
     F(M) is the mean of f_c(x̄ + t M (x − x̄)) over t = 1/S … 1, F̄(M) that of f_c(x + t M (x̄ − x)), S = `points`, f the softmax probability,
     x̄ the baseline, M enlarged bilinearly. Their slopes are the paper's integrated gradients. g(M) is λ₁ mean(1 − M) + λ₂ ½ [mean |∇M|² over
     cells + mean e^(−(∇x/δ)²) |∇M|² over pixels], the bilateral total variation: roughness is free along edges of the image. Each update
-    adds new noise to the images, from the sample's own generator. Khorram, Lawson, Li 2021, section 3; the halves, squares and noise, which
-    the paper leaves open, are the authors' code's.
+    adds new noise to the images, from the sample's own generator. Khorram, Lawson, Li 2021, section 3; the halves, squares and noise are
+    those of the authors' code.
 
     Descent is Nesterov's, from D = E = 1, cut off at 0 and 1: one of the two optimisers of the authors' code. The other one searches
     each step's length along a line, by a number of forward passes that nobody knows beforehand. Without that search the code's step

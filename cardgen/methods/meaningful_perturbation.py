@@ -67,7 +67,7 @@ def meaningful_perturbation(
     Gaussian (5 pixels). λ₁ and λ₂ belong to 28 × 28 cells, whatever the image's size; images with fewer pixels a side have as many cells as
     pixels. |1 − m| is 1 − m, as m ≤ 1: its slope at m = 1, 0 or −λ₁, is taken as −λ₁, without which cells that nothing moves
     would follow rounding errors, since Adam makes the same step of a small gradient as of a large one. Weights of G sum to 1 at borders
-    too. The image is shifted with its border values repeated. The authors also blur the first disc.
+    too. The image is shifted with its border values repeated.
 
     Args:
         iterations: of Adam, each a forward and a backward pass.
