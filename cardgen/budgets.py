@@ -34,14 +34,16 @@ BUDGETS: Mapping[str, Budget] = {
         {"maps": 64, "again": 40, "few": 8},
         3,
         {"reinitialisations": 3, "curve_samples": 8, "perturbations": 250, "noise_draws": 3, "draws": 5},
-        {"n_masks": 500, "n_samples": 16, "stride": 0.125, "n_perturbations": 500, "iterations": 100},
-        Again(24, 300, {"n_samples": 6, "n_perturbations": 250, "iterations": 100}),
+        {"n_masks": 500, "n_samples": 16, "stride": 0.125, "n_perturbations": 500}
+        | {"iterations": 100, "backgrounds": 1, "removals": 100, "updates": 9, "points": 4},
+        Again(24, 300, {"n_samples": 6, "n_perturbations": 250, "cells": 4}),
     ),
     "standard": Budget(
         {"maps": 200, "again": 100, "few": 16},
         5,
         {"reinitialisations": 5, "curve_samples": 8, "perturbations": 1000, "noise_draws": 5, "draws": 10},
-        {"n_masks": 2000, "n_samples": 32, "stride": 0.0625, "n_perturbations": 1000, "iterations": 300},
+        {"n_masks": 2000, "n_samples": 32, "stride": 0.0625, "n_perturbations": 1000}
+        | {"iterations": 300, "backgrounds": 3, "removals": 250, "updates": 20, "points": 8},
     ),
     "full": Budget(
         {"maps": 500, "again": 200, "few": 32},

@@ -29,6 +29,7 @@ from cardgen.subjects.networks import SmallCNN
 
 CHEAP = {"steps": 6, "n_masks": 24, "n_samples": 4, "samples": 4, "stride": 0.125}
 CHEAP |= {"n_perturbations": 24, "iterations": 3, "cells": 3, "segments": 6}
+CHEAP |= {"removals": 8, "updates": 3, "points": 2, "backgrounds": 2}
 SUBJECTS = {
     "small-cnn": lambda: small_subject(lively(seeded(0, SmallCNN)), 64, 64, n=3),
     "residual": lambda: small_subject(lively(seeded(0, Residual)), 16, 14),
