@@ -12,6 +12,8 @@ import pytest
 
 GOLDEN = Path(__file__).parent / "golden" / "scores.json"
 MAPS = {"steps": 8, "n_masks": 24, "n_samples": 4, "samples": 4, "stride": 0.125}
+MAPS |= {"n_perturbations": 24, "segments": 6, "cells": 3, "iterations": 3, "backgrounds": 2}
+MAPS |= {"removals": 8, "updates": 3, "points": 2}
 SCORES = {
     "steps": 12,
     "reinitialisations": 2,
