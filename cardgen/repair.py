@@ -119,7 +119,7 @@ def activations_apart(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> nn
         _out_of_place(copied, in_place)
         _one_name_each(copied)
         found, runs = _runs(copied, example)
-        if in_place and not _close(found, logits(_Unhooked(model), example)):
+        if in_place and not _close(found, logits(Unhooked(model), example)):
             raise CardgenError(
                 f"without working in place {_culprit(model, in_place, example)} gives other outputs, as what it overwrites is read again; "
                 f"expected activations whose result is used; rewrite that part of the model"
@@ -143,7 +143,7 @@ def nonlinearities(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> list[
     seen = _Operators(lambda function: found.append(Unit(function, names[stack[-1]], stack[-1])))
     # gradients are recorded, so that modules do not take fused ways on which operators cannot be told apart
     restart(model)
-    with torch.enable_grad(), _hooked(list(names), stack.append, lambda _: stack.pop()), seen:
+    with torch.enable_grad(), hooked(list(names), stack.append, lambda _: stack.pop()), seen:
         model.forward(example.detach().clone().requires_grad_())
     return found
 
@@ -173,7 +173,7 @@ def _function(operator: str, arguments: tuple[Any, ...]) -> str:
     return "relu6" if operator == "hardtanh" and rest == (0, 6) else FUNCTIONS.get(operator, "")
 
 
-class _Unhooked(nn.Module):
+class Unhooked(nn.Module):
     """The model without its own hooks: those that count forward passes are not to see these."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -207,12 +207,12 @@ def _runs(model: nn.Module, example: Tensor) -> tuple[Tensor, Counter[nn.Module]
     """The logits, and how often each activation ran."""
     runs: Counter[nn.Module] = Counter()
     watched = [module for _, module in _activations(model)]
-    with _hooked(watched, lambda module: runs.update([module])):
-        return logits(_Unhooked(model), example), runs
+    with hooked(watched, lambda module: runs.update([module])):
+        return logits(Unhooked(model), example), runs
 
 
 @contextmanager
-def _hooked(modules: Sequence[nn.Module], before: Note, after: Note = lambda _: None) -> Iterator[None]:
+def hooked(modules: Sequence[nn.Module], before: Note, after: Note = lambda _: None) -> Iterator[None]:
     def enter(module: nn.Module, _: object) -> None:
         before(module)
 
@@ -251,10 +251,10 @@ def _close(found: Tensor, wanted: Tensor) -> bool:
 
 def _culprit(model: nn.Module, in_place: Sequence[str], example: Tensor) -> str:
     """The first activation that by itself makes the difference; all of them if none does."""
-    wanted = logits(_Unhooked(model), example)
+    wanted = logits(Unhooked(model), example)
     for name in in_place:
         copied = twin(model)
         _out_of_place(copied, [name])
-        if not _close(logits(_Unhooked(copied), example), wanted):
+        if not _close(logits(Unhooked(copied), example), wanted):
             return name
     return ", ".join(in_place)

@@ -57,7 +57,7 @@ Explain = Callable[..., Float[Tensor, "n _ h w"]]
 Terms = Callable[..., Iterable[Float[Tensor, "n _ h w"]]]
 """Called as the method itself is, with inputs that require gradients: tensors that sum to its attributions, each with its own graph."""
 Ranges = Mapping[str, tuple[Value, ...]]
-Fits = Callable[[nn.Module, Float[Tensor, "1 c h w"]], None]
+Fits = Callable[[nn.Module, Float[Tensor, "1 c h w"]], object]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
