@@ -20,7 +20,7 @@ from cardgen.repair import Unhooked, hooked
 
 SOFTMAX = (F.softmax, torch.softmax, Tensor.softmax)
 EXTRA = 16
-"""Class and register tokens beside the patches at most: the largest models of torchvision, timm and transformers have 9."""
+"""Class and register tokens beside the patches at most; those of timm and transformers have up to ten."""
 ROUNDING = 0.02
 """By how much the sum of a token's weights may miss 1, in bfloat16."""
 Take = Callable[[Tensor], None]
@@ -128,9 +128,11 @@ def find_tokens(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> Tokens:
         if not calls:
             convolved.append(tuple(output.shape[2:]))
 
-    seen = _Seen(lambda call: calls.append((names[stack[-1]], call)), convolution)
+    def attention(call: _Call) -> None:
+        calls.append((next(names[module] for module in reversed(stack) if not isinstance(module, nn.Softmax)), call))
+
     image = example.detach().clone().requires_grad_()
-    with torch.enable_grad(), hooked(list(names), stack.append, lambda _: stack.pop()), seen:
+    with torch.enable_grad(), hooked(list(names), stack.append, lambda _: stack.pop()), _Seen(attention, convolution):
         # this pass is no measurement, and hooks that count are not to see it
         scores = logits(Unhooked(model), image)
     count = _all_to_all([(name, tuple(call.weights.shape)) for name, call in calls])
@@ -178,7 +180,7 @@ def _squares(height: int, width: int) -> Iterator[tuple[int, int]]:
 
 def _moving(scores: Tensor, last: _Call, count: int) -> list[bool]:
     """Which tokens' output of the last attention moves the scores; all where none does."""
-    if not scores.requires_grad:
+    if not (scores.requires_grad and last.output.requires_grad):
         return [True] * count
     with torch.enable_grad():
         (gradient,) = torch.autograd.grad(scores.square().sum(), last.output, allow_unused=True)

@@ -38,8 +38,9 @@ def vit_attention(
     gets, which sums to 1 with that of the extra tokens. The target has no part in it: one map for all classes.
     Caron et al. 2021, figure 1, of the transformer of Dosovitskiy et al. 2021 (arXiv:2010.11929).
 
-    The paper shows heads one by one, cut at 60 % of their mass, and the authors' code enlarges patches as squares; here heads are
-    averaged, as is usual where one map is wanted, nothing is cut, and the map is smooth. Figure 6 of Dosovitskiy et al. is rollout.
+    The paper looks at heads one by one, in figure 4 cut at 60 % of their mass, and the authors' code enlarges patches as squares; here
+    heads are averaged, as is usual where one map is wanted, nothing is cut, and the map is smooth. Figure 6 of Dosovitskiy et al. is
+    attention rollout.
     Where the head reads two tokens (distilled DeiT), it is the mean of their rows; where it averages the patches and no class token is
     read, the mean of all patches' rows: what patches attend to on average.
     """
