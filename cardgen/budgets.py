@@ -10,6 +10,15 @@ BudgetName = Literal["quick", "standard", "full"]
 
 
 @dataclass(frozen=True)
+class Again:
+    """What metrics that explain again may take of methods beyond core: samples, forwards a map, and the methods' sizes for it."""
+
+    samples: int
+    passes: int
+    method: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
 class Budget:
     """Sample counts by the kind of metric, draws of each noise control, and Monte Carlo sizes by the parameter's name."""
 
@@ -17,6 +26,7 @@ class Budget:
     draws: int
     metric: Mapping[str, Value]
     method: Mapping[str, Value]
+    again: Again | None = None
 
 
 BUDGETS: Mapping[str, Budget] = {
@@ -24,13 +34,14 @@ BUDGETS: Mapping[str, Budget] = {
         {"maps": 64, "again": 40, "few": 8},
         3,
         {"reinitialisations": 3, "curve_samples": 8, "perturbations": 250, "noise_draws": 3, "draws": 5},
-        {"n_masks": 500, "n_samples": 16, "stride": 0.125},
+        {"n_masks": 500, "n_samples": 16, "stride": 0.125, "n_perturbations": 500, "iterations": 100},
+        Again(24, 300, {"n_perturbations": 250, "iterations": 100}),
     ),
     "standard": Budget(
         {"maps": 200, "again": 100, "few": 16},
         5,
         {"reinitialisations": 5, "curve_samples": 8, "perturbations": 1000, "noise_draws": 5, "draws": 10},
-        {"n_masks": 2000, "n_samples": 32, "stride": 0.0625},
+        {"n_masks": 2000, "n_samples": 32, "stride": 0.0625, "n_perturbations": 1000, "iterations": 300},
     ),
     "full": Budget(
         {"maps": 500, "again": 200, "few": 32},

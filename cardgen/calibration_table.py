@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cardgen.records import Calibration, Share, calibration_paths, load
+from cardgen.trust import worst
 from cardgen.words import number
 
 COLUMNS = (
@@ -61,8 +62,8 @@ def _cells(record: Calibration) -> Iterator[str]:
 def _worst(shares: Mapping[str, Share]) -> str:
     if not shares:
         return "–"
-    key = max(shares, key=lambda key: shares[key].estimate)
-    return f"{_percent(shares[key])} ({key})" if shares[key].passes else _percent(shares[key])
+    key, share = worst(shares)
+    return f"{_percent(share)} ({key})" if share.passes else _percent(share)
 
 
 def _percent(share: Share) -> str:

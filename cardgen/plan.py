@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cardgen.budgets import BUDGETS, CORE, Budget, sized
+from cardgen.budgets import BUDGETS, CORE, Again, Budget, sized
 from cardgen.config import RunConfig
 from cardgen.errors import CardgenError
 from cardgen.forward import prepared
@@ -104,9 +104,12 @@ class Maker:
 
     def job(self, method_key: str, metric: Metric, given: Mapping[str, Value] = {}) -> Job:
         method = METHODS[method_key]
-        method_parameters = method.parameters({**sized(method.defaults, self.budget.method), **given})
+        again = _again(method, metric, self.budget)
+        sizes = {**self.budget.method, **again.method} if again else self.budget.method
+        method_parameters = method.parameters({**sized(method.defaults, sizes), **given})
         metric_parameters = metric.parameters(sized(metric.defaults, self.budget.metric))
-        n = min(self.config.n or self.budget.samples[metric.size], len(self.loaded.subject))
+        n = self.config.n or (again.samples if again else self.budget.samples[metric.size])
+        n = min(n, len(self.loaded.subject))
         parts = key_parts(
             self.loaded.weights,
             self.loaded.samples[:n],
@@ -127,7 +130,8 @@ class Maker:
             parts["masks"] = data_part(self.loaded.samples)
         if metric.entry.rule == "ratings" and self.loaded.subject.ratings:
             parts["ratings"] = self.loaded.subject.ratings.digest
-        return Job(method, method_parameters, metric, metric_parameters, n, parts, self._skip(method, metric))
+        skip = self._skip(method, metric) or _dear(method, method_parameters, again)
+        return Job(method, method_parameters, metric, metric_parameters, n, parts, skip)
 
     def _skip(self, method: Method, metric: Metric) -> str:
         record = self.loaded.record
@@ -155,6 +159,23 @@ class Maker:
     def _refused(self, metric: Metric) -> str:
         subject = self.loaded.subject
         return _refused(lambda: metric.fits(subject.model, subject.inputs[:1]), subject)
+
+
+def _again(method: Method, metric: Metric, budget: Budget) -> Again | None:
+    """The bounds on a job of a metric that explains again, for methods beyond core; None where there are none."""
+    beyond = not method.entry.control and method.entry.key not in CORE
+    return budget.again if beyond and metric.size == "again" else None
+
+
+def _dear(method: Method, parameters: Mapping[str, Value], again: Again | None) -> str:
+    """Why a job is beyond the budget, if so."""
+    passes = Explainer(method, parameters).passes
+    if again is None or passes <= again.passes:
+        return ""
+    return (
+        f"budget: a map takes {passes:,} forwards, and evaluations that explain again take methods of at most {again.passes} here; "
+        "choose a larger --budget"
+    )
 
 
 def unfit(method: Method, loaded: Loaded) -> str:

@@ -315,7 +315,7 @@ class Calibration(Model):
     held_out: dict[str, Share] = {}
     priors: dict[str, Share] = {}
     truth: Share | None = None
-    truth_should: Literal["pass", "fail", ""] = ""
+    truth_should: Literal["pass", ""] = ""
     agreement: dict[str, Share] = {}
     reliability: Numbers = {}
     met: bool | None = None

@@ -134,7 +134,7 @@ class Runner:
             save(record, self._path(job))
             outcome.written.append(record)
             self.progress.done(job, record)
-        first = next(iter(states))
+        first = next((job for job in states if job.metric.size != "again"), next(iter(states)))
         if not first.method.entry.control:
             self._draw(first, kept="kept" in states.values())
         self._forget()
@@ -263,8 +263,9 @@ class Runner:
             key: Control(
                 METHODS[key].entry.title,
                 METHODS[key].entry.control,
-                np.stack([scores.values for scores in found]),
-                np.stack([scores.valid for scores in found]),
+                # the first samples of many are the few that a method beyond core may be asked again for
+                np.stack([scores.values[: job.n] for scores in found]),
+                np.stack([scores.valid[: job.n] for scores in found]),
             )
             for key, found in rows.items()
         }

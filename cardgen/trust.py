@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cardgen.evidence import Evidence
@@ -51,9 +52,6 @@ def missed(found: Calibration, evidence: Evidence) -> list[Missed]:
     if found.truth and found.truth_should == "pass":
         said = f"the positive control passes only {percent(found.truth)} (goal: at least {100 * TRUTH:.0f} %)"
         over.append(Missed(said, TRUTH - found.truth.estimate))
-    if found.truth and found.truth_should == "fail":
-        said = f"the planted truth, which must fail, passes {percent(found.truth)} (goal: at most {100 * GOAL:.0f} %)"
-        over.append(Missed(said, found.truth.estimate - GOAL))
     return sorted((one for one in over if one.by > 0), key=lambda one: -one.by)
 
 
@@ -72,14 +70,12 @@ def trust(found: Calibration, evidence: Evidence) -> str:
         return ""
     parts = []
     if found.noise:
-        parts.append(f"noise passes at most {percent(_worst(found.noise)[1])}")
+        parts.append(f"noise passes at most {percent(worst(found.noise)[1])}")
     if found.held_out:
-        key, share = _worst(found.held_out)
+        key, share = worst(found.held_out)
         parts.append(f"other maps without information at most {percent(share)} ({control_words(key, evidence)})")
     if found.truth and found.truth_should == "pass":
         parts.append(f"the positive control {percent(found.truth)}")
-    if found.truth and found.truth_should == "fail":
-        parts.append(f"the planted truth, which must fail, {percent(found.truth)}")
     few = "; too few to judge by" if found.met is None else ""
     return f"in {_repetitions(found)} {listing(parts)}{few}" if parts else ""
 
@@ -108,7 +104,8 @@ def calibrated(records: list[Record], evidence: Evidence) -> str:
     return f"{len(found)} of {total}; {said}"
 
 
-def _worst(shares: dict[str, Share]) -> tuple[str, Share]:
+def worst(shares: Mapping[str, Share]) -> tuple[str, Share]:
+    """The control that passes most often, and how often."""
     return max(shares.items(), key=lambda item: item[1].estimate)
 
 

@@ -99,6 +99,32 @@ def test_a_budget_sets_samples_and_monte_carlo_sizes_and_nothing_else(monkeypatc
     assert changed == {"n_masks", "reinitialisations"}
 
 
+def beyond_core(passes):
+    """Vanilla gradients under another name, at a price."""
+    entry = METHODS["vanilla_gradients"].entry.model_copy(update={"key": "beyond"})
+    return replace(METHODS["vanilla_gradients"], entry=entry, passes=lambda parameters: passes)
+
+
+@pytest.mark.parametrize(
+    ("passes", "budget", "n", "skip"),
+    [
+        (300, "quick", 24, ""),
+        (301, "quick", 24, "budget: a map takes 301 forwards"),
+        (301, "standard", 100, ""),
+    ],
+)
+def test_what_explains_again_takes_less_of_methods_beyond_core_at_quick(monkeypatch, passes, budget, n, skip):
+    only(monkeypatch, ["vanilla_gradients", beyond_core(passes)], ["deletion", "model_weight_randomization"])
+    of = loaded(n=120)
+    found = {(job.method.entry.key, job.metric.entry.key): job for job in jobs(of, budget=budget)[0].jobs}
+    again = found["beyond", "model_weight_randomization"]
+    assert again.n == n
+    assert again.skip[: len(skip) or None] == skip
+    assert found["beyond", "deletion"].skip == ""
+    assert found["beyond", "deletion"].n == found["vanilla_gradients", "deletion"].n
+    assert found["vanilla_gradients", "model_weight_randomization"].n == BUDGETS[budget].samples["again"]
+
+
 def test_what_compares_classes_needs_two(monkeypatch):
     only(monkeypatch, ["vanilla_gradients"], [made_metric("comparing", needs=("classes",))])
     one = loaded(seeded(0, lambda: Pooled(classes=1)))

@@ -323,6 +323,15 @@ def test_records_that_are_gone_are_decided_from_stored_scores(tmp_path):
     assert records(tmp_path) == before
 
 
+def test_a_method_beyond_core_is_compared_on_the_samples_that_it_is_asked_for(tmp_path, monkeypatch):
+    entry = METHODS["vanilla_gradients"].entry.model_copy(update={"key": "beyond"})
+    beyond = replace(METHODS["vanilla_gradients"], entry=entry)
+    only(monkeypatch, [beyond, "vanilla_gradients", "noise"], [made_metric("judged", rule="vs_noise", size="again")])
+    assert not run(loaded(n=60), tmp_path, methods=("all",), thresholds=FAST).errors
+    assert (record(tmp_path).n, record(tmp_path, method="beyond").n) == (40, 24)
+    assert record(tmp_path).controls.keys() == record(tmp_path, method="beyond").controls.keys()
+
+
 @pytest.mark.usefixtures("few")
 def test_a_smaller_budget_never_replaces_a_larger_one(tmp_path):
     of = loaded(n=80)
