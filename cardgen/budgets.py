@@ -11,7 +11,7 @@ BudgetName = Literal["quick", "standard", "full"]
 
 @dataclass(frozen=True)
 class Again:
-    """What metrics that explain again may take of methods beyond core: samples, forwards a map, and the methods' sizes for it."""
+    """What metrics that explain again may take of methods beyond core: samples, forwards a map, and sizes for methods that take more."""
 
     samples: int
     passes: int
@@ -35,7 +35,7 @@ BUDGETS: Mapping[str, Budget] = {
         3,
         {"reinitialisations": 3, "curve_samples": 8, "perturbations": 250, "noise_draws": 3, "draws": 5},
         {"n_masks": 500, "n_samples": 16, "stride": 0.125, "n_perturbations": 500, "iterations": 100},
-        Again(24, 300, {"n_perturbations": 250, "iterations": 100}),
+        Again(24, 300, {"n_samples": 6, "n_perturbations": 250, "iterations": 100}),
     ),
     "standard": Budget(
         {"maps": 200, "again": 100, "few": 16},

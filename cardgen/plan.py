@@ -105,8 +105,9 @@ class Maker:
     def job(self, method_key: str, metric: Metric, given: Mapping[str, Value] = {}) -> Job:
         method = METHODS[method_key]
         again = _again(method, metric, self.budget)
-        sizes = {**self.budget.method, **again.method} if again else self.budget.method
-        method_parameters = method.parameters({**sized(method.defaults, sizes), **given})
+        method_parameters = method.parameters({**sized(method.defaults, self.budget.method), **given})
+        if again and Explainer(method, method_parameters).passes > again.passes:
+            method_parameters |= sized(method.defaults, again.method)
         metric_parameters = metric.parameters(sized(metric.defaults, self.budget.metric))
         n = self.config.n or (again.samples if again else self.budget.samples[metric.size])
         n = min(n, len(self.loaded.subject))

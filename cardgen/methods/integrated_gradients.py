@@ -7,6 +7,7 @@ from captum.attr import IntegratedGradients
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from cardgen.errors import CardgenError
 from cardgen.forward import logits, slopes, with_classes
 from cardgen.methods import Context, method
 from cardgen.records import Source
@@ -23,11 +24,11 @@ def terms(
     baseline: str,
 ) -> Iterator[Float[Tensor, "n c h w"]]:
     """The share of each quadrature node, with its graph."""
-    for node, weight in zip(*np.polynomial.legendre.leggauss(steps), strict=True):
+    for node, weight in quadrature(steps):
         # anew for each term, whose graph is freed before the next
         start = substrate(baseline, inputs, context.space)
         away = inputs - start
-        yield float(weight) / 2 * away * slopes(model, start + (1 + float(node)) / 2 * away, targets)
+        yield weight * away * slopes(model, start + node * away, targets)
 
 
 @method(
@@ -58,12 +59,32 @@ def integrated_gradients(
         steps: quadrature nodes.
         baseline: x̄, as a substrate: black (the paper's), white, grey, mean, zero, blur.
     """
-    found: Tensor = IntegratedGradients(lambda batch: with_classes(logits(model, batch), targets)).attribute(
-        inputs,
-        baselines=substrate(baseline, inputs, context.space),
-        target=targets,
-        n_steps=steps,
-        method="gausslegendre",
-        internal_batch_size=context.batch,
+    start = substrate(baseline, inputs, context.space)
+    return path_integral(model, inputs, start, targets, steps, context.batch)
+
+
+def path_integral(
+    model: nn.Module,
+    inputs: Float[Tensor, "n c h w"],
+    start: Float[Tensor, "n c h w"],
+    targets: Int[Tensor, " n"],
+    steps: int,
+    batch: int,
+) -> Float[Tensor, "n c h w"]:
+    """The attributions of inputs, at most `batch` of them, against baselines of their own.
+
+    Raises:
+        CardgenError: no quadrature nodes are asked for.
+    """
+    if steps < 1:
+        raise CardgenError(f"the integral from the baseline has {steps} steps; expected at least 1; choose more")
+    found: Tensor = IntegratedGradients(lambda points: with_classes(logits(model, points), targets)).attribute(
+        inputs, baselines=start, target=targets, n_steps=steps, method="gausslegendre", internal_batch_size=batch
     )
     return found
+
+
+def quadrature(steps: int) -> list[tuple[float, float]]:
+    """Gauss–Legendre nodes on [0, 1] and their weights, which sum to 1."""
+    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    return [((1 + float(node)) / 2, float(weight) / 2) for node, weight in zip(nodes, weights, strict=True)]

@@ -1,15 +1,14 @@
 """SmoothGrad: the gradient averaged over noisy copies of the input."""
 
-from collections import Counter
 from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cardgen.errors import CardgenError
-from cardgen.forward import slopes, target_logits
+from cardgen.forward import slopes
 from cardgen.methods import Context, method
+from cardgen.noisy import add, gradients, noises, noisy_copies, require_samples
 from cardgen.records import Source
 
 
@@ -23,11 +22,8 @@ def terms(
     noise_level: float,
 ) -> Iterator[Float[Tensor, "n c h w"]]:
     """The share of each noisy copy, with its graph."""
-    sigma = noise_level * context.space.range(inputs)
-    draws = context.generators("smoothgrad")
-    for _ in range(n_samples):
-        noise = torch.stack([torch.randn(inputs.shape[1:], generator=draw) for draw in draws])
-        yield slopes(model, inputs + sigma * noise.to(inputs), targets) / n_samples
+    for noise in noises(inputs, context, n_samples, noise_level):
+        yield slopes(model, inputs + noise, targets) / n_samples
 
 
 @method(
@@ -65,26 +61,8 @@ def smoothgrad(
     Raises:
         CardgenError: no noisy copies are asked for, or the inputs leave their space.
     """
-    if n_samples < 1:
-        raise CardgenError(f"smoothgrad: n_samples is {n_samples}; expected at least 1; choose more")
-    context.space.check(inputs)
-    sigma = noise_level * context.space.range(inputs)
-    draws = context.generators("smoothgrad")
+    require_samples("smoothgrad", n_samples)
     total = torch.zeros(inputs.shape, device=inputs.device)
-    count = len(inputs) * n_samples
-    for start in range(0, count, context.batch):
-        rows = [job // n_samples for job in range(start, min(start + context.batch, count))]
-        noise = torch.stack([torch.randn(inputs.shape[1:], generator=draws[row]) for row in rows])
-        slopes = _gradients(model, inputs[rows] + sigma * noise.to(inputs), targets[rows])
-        copies = Counter(rows)
-        for row, part in zip(copies, torch.split(slopes, list(copies.values())), strict=True):
-            total[row] += part.sum(0)
+    for rows, copies in noisy_copies(inputs, context, n_samples, noise_level):
+        add(total, rows, gradients(model, copies, targets[rows]))
     return total / n_samples
-
-
-def _gradients(
-    model: nn.Module, inputs: Float[Tensor, "b c h w"], targets: Int[Tensor, " b"]
-) -> Float[Tensor, "b c h w"]:
-    with torch.enable_grad():
-        score = target_logits(model, inputs.requires_grad_(), targets).sum()
-        return torch.autograd.grad(score, inputs)[0].float()
