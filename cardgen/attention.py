@@ -2,7 +2,8 @@
 
 Weights are seen where torch computes attention, not in modules of certain names: `F.multi_head_attention_forward` (nn.MultiheadAttention,
 so torchvision), `F.scaled_dot_product_attention` (timm and transformers), and softmax over the last of four dimensions (both of these
-without fused attention). The model computes what it always does; fused functions, which keep no weights, are asked for them once more.
+without fused attention). The model computes what it always does. The first function can be asked for its weights; the second keeps
+none, and so that they are computed beside it.
 """
 
 from collections.abc import Callable, Iterator
@@ -57,11 +58,10 @@ class _Seen(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        found = func(*args, **kwargs)
         if func is F.multi_head_attention_forward:
-            weights: Any = func(*args, **{**kwargs, "need_weights": True, "average_attn_weights": False})[1]
-            self.attention(_Call(weights, found[0], 0))
-        elif func is F.scaled_dot_product_attention:
+            return self._of_heads(func, args, kwargs)
+        found = func(*args, **kwargs)
+        if func is F.scaled_dot_product_attention:
             self.attention(_Call(_weights(*args, **kwargs), found, -2))
         elif func in SOFTMAX and found.ndim == 4 and kwargs.get("dim", *args[1:2]) in (-1, 3):
             self.attention(_Call(found, found, -2))
@@ -69,14 +69,34 @@ class _Seen(TorchFunctionMode):
             self.convolution(found)
         return found
 
+    def _of_heads(self, func: Any, args: Any, asked: Any) -> tuple[Tensor, Tensor | None]:
+        """The same output, up to rounding, whether weights are asked for or not."""
+        output, weights = func(*args, **{**asked, "need_weights": True, "average_attn_weights": False})
+        self.attention(_Call(weights, output, 0))
+        if not asked.get("need_weights", True):
+            return output, None
+        return output, weights.mean(1) if asked.get("average_attn_weights", True) else weights
+
 
 def _weights(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *rest: Any, **options: Any
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
 ) -> Tensor:
-    """The weights of fused attention, whatever its mask and scale: what it gives for values that tell the tokens apart."""
-    identity = torch.eye(key.shape[-2], device=key.device).expand(*key.shape[:-1], -1)
-    mask = attn_mask.float() if attn_mask is not None and attn_mask.is_floating_point() else attn_mask
-    return F.scaled_dot_product_attention(query.float(), key.float(), identity, mask, *rest, **options)
+    """softmax(Q Kᵀ · scale + mask) of fused attention, called as it is."""
+    if enable_gqa:
+        key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
+    scores = query.float() @ key.float().mT * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if is_causal:
+        attn_mask = torch.ones_like(scores, dtype=torch.bool).tril()
+    if attn_mask is not None:
+        scores = scores.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
+    return scores.softmax(-1)
 
 
 def each_layer(model: nn.Module, inputs: Float[Tensor, "n c h w"], take: Take) -> None:

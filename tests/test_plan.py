@@ -165,7 +165,7 @@ def test_names_stand_for_themselves_or_for_groups_and_none_is_taken_twice():
         (chosen_methods, "gradcam", r"no method is called 'gradcam'; did you mean grad_cam"),
         (chosen_metrics, "deltion", r"no metric is called 'deltion'; did you mean deletion"),
         (chosen_methods, "noise", r"no method is called 'noise'; "),
-        (chosen_methods, "qqqqqq", r"no method is called 'qqqqqq'; known: all, core, "),
+        (chosen_methods, "qqqqqq", r"no method is called 'qqqqqq'; known: all, "),
     ],
 )
 def test_unknown_names_are_refused_with_the_nearest(choose, name, message):

@@ -147,6 +147,52 @@ def test_looking_changes_nothing(small):
     torch.testing.assert_close(outputs[0], alone)
 
 
+@pytest.mark.parametrize("asked", [{}, {"need_weights": False}, {"average_attn_weights": False}])
+def test_whoever_asks_for_weights_gets_what_was_asked_for(asked):
+    attention, tokens = seeded(0, lambda: nn.MultiheadAttention(8, 2)).eval(), torch.rand(3, 1, 8)
+
+    class Asking(nn.Module):
+        def forward(self, x):
+            self.found = attention(tokens, tokens, tokens, **asked)
+            return x.flatten(1)
+
+    model = Asking()
+    with torch.no_grad():
+        each_layer(model, torch.rand(1, 1, 1, 2), lambda weights: None)
+        output, weights = attention(tokens, tokens, tokens, **asked)
+    torch.testing.assert_close(model.found[0], output)
+    assert weights is None if model.found[1] is None else torch.allclose(model.found[1], weights)
+
+
+BOOLEAN = torch.rand(5, 5, generator=torch.Generator().manual_seed(0)) < 0.7
+OPTIONS = {
+    "plain": {},
+    "boolean mask": {"attn_mask": BOOLEAN | torch.eye(5, dtype=torch.bool)},
+    "mask of numbers": {"attn_mask": BOOLEAN.float()},
+    "causal": {"is_causal": True},
+    "scale": {"scale": 0.7},
+    "fewer keys": {"enable_gqa": True},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_what_fused_attention_does_is_what_its_weights_say(options):
+    """Whatever the options, its output for values V is A V."""
+    draws = torch.Generator().manual_seed(1)
+    query = torch.randn(1, 4, 5, 3, generator=draws)
+    key, value = torch.randn(2, 1, 2 if "enable_gqa" in options else 4, 5, 3, generator=draws).unbind(0)
+
+    class Fused(nn.Module):
+        def forward(self, x):
+            self.found = F.scaled_dot_product_attention(query, key, value, **options)
+            return x.flatten(1)
+
+    model, layers = Fused(), []
+    with torch.no_grad():
+        each_layer(model, torch.rand(1, 1, 1, 2), layers.append)
+    torch.testing.assert_close(layers[0] @ value.repeat_interleave(4 // value.shape[1], 1), model.found)
+
+
 class TestTimm:
     timm = pytest.importorskip("timm")
 
