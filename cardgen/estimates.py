@@ -7,7 +7,6 @@ from itertools import groupby
 import torch
 
 from cardgen.forward import prepared, target_logits
-from cardgen.methods import Explainer
 from cardgen.plan import Job
 from cardgen.probe import throughput
 from cardgen.subjects.loading import Loaded
@@ -52,7 +51,7 @@ def forwarded(jobs: Sequence[Job]) -> int:
     total = 0
     for _, group in groupby(jobs, key=lambda job: job.method.entry.key):
         mine = list(group)
-        maps = [job.n * Explainer(job.method, job.method_parameters).passes for job in mine]
+        maps = [job.n * job.explainer.passes for job in mine]
         own = [max(job.passes - shared, 0) for job, shared in zip(mine, maps, strict=True)]
         total += sum(own) + max(maps)
     return total

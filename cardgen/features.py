@@ -1,6 +1,6 @@
 """Feature maps and their gradients: what methods of class activation share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -85,7 +85,17 @@ def check_layer(model: nn.Module, example: Float[Tensor, "n c h w"], layer: str)
     Raises:
         CardgenError: no such layer, or one whose output is no feature map.
     """
-    kept: list[object] = []
+    _outputs(model, example, layer)
+
+
+def channels(model: nn.Module, example: Float[Tensor, "n c h w"], layer: str) -> int:
+    """How many feature maps a layer has."""
+    return _outputs(model, example, layer)[-1].shape[1]
+
+
+def _outputs(model: nn.Module, example: Tensor, layer: str) -> list[Tensor]:
+    """What a layer returns, a call; the last is a feature map."""
+    kept: list[Tensor] = []
     handle = _named(model, layer).register_forward_hook(lambda _, __, output: kept.append(output))
     try:
         with torch.no_grad():
@@ -93,6 +103,25 @@ def check_layer(model: nn.Module, example: Float[Tensor, "n c h w"], layer: str)
     finally:
         handle.remove()
     _check_maps(layer, kept)
+    return kept
+
+
+def leaves_after(model: nn.Module, example: Float[Tensor, "n c h w"], layer: str) -> list[str]:
+    """What runs after a layer, as "Linear (head)": modules without children, in the order of their calls."""
+    calls: list[tuple[str, nn.Module]] = []
+    found = dict(model.named_modules())
+    handles = [
+        module.register_forward_hook(lambda m, _, __, name=name: calls.append((name, m)))
+        for name, module in found.items()
+    ]
+    try:
+        with torch.no_grad():
+            model.forward(example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    last = max(i for i, (_, module) in enumerate(calls) if module is found[layer])
+    return [f"{type(m).__name__} ({name})" for name, m in calls[last + 1 :] if not any(True for _ in m.children())]
 
 
 def _named(model: nn.Module, layer: str) -> nn.Module:
@@ -146,3 +175,44 @@ def features_and_gradients(
         _check_maps(layer, kept)
         (gradients,) = torch.autograd.grad(score, kept[-1], create_graph=graph)
     return kept[-1] if graph else kept[-1].detach(), gradients
+
+
+@torch.no_grad()
+def features_and_scores(
+    model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], layer: str
+) -> tuple[Float[Tensor, "n k u v"], Float[Tensor, " n"]]:
+    """Feature maps A^k of a layer and s_c, in one forward pass; a module that runs several times gives its last feature maps.
+
+    Raises:
+        CardgenError: no such layer, or one whose output is no feature map.
+    """
+    kept: list[Tensor] = []
+    with _cut(_named(model, layer), kept, graph=True):
+        scores = target_logits(model, inputs, targets)
+    _check_maps(layer, kept)
+    return kept[-1], scores
+
+
+@contextmanager
+def replaced(
+    model: nn.Module, example: Float[Tensor, "1 c h w"], layer: str, replace: Callable[[Tensor], Tensor]
+) -> Iterator[None]:
+    """In every forward pass the layer's feature maps are what `replace` makes of a copy of them; of several calls only the last ones.
+
+    One sample tells how often the layer runs in a pass.
+
+    Raises:
+        CardgenError: no such layer, or one whose output is no feature map.
+    """
+    calls, call = len(_outputs(model, example, layer)), 0
+
+    def hook(_: nn.Module, __: object, output: Tensor) -> Tensor | None:
+        nonlocal call
+        call = call % calls + 1
+        return replace(output.clone()) if call == calls else None
+
+    handle = _named(model, layer).register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()

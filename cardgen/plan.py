@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from cardgen.budgets import BUDGETS, CORE, Again, Budget, sized
 from cardgen.config import RunConfig
 from cardgen.errors import CardgenError
 from cardgen.forward import prepared
 from cardgen.keys import data_part, key_parts
-from cardgen.methods import METHODS, Explainer, Method, real_methods, require_fit
+from cardgen.methods import CHANNELS, METHODS, Explainer, Method, real_methods, require_fit
 from cardgen.metrics import METRICS, Metric
 from cardgen.records import Value
 from cardgen.registry import unknown
@@ -23,7 +24,7 @@ COMPARED = {"vs_noise": ("noise", "prior"), "unchanged": ("prior",)}
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One metric of one method on the first n samples; `skip` says why it is not measured."""
+    """One metric of one method on the first n samples; `skip` says why it is not measured; `channels` are the layer's feature maps."""
 
     method: Method
     method_parameters: Mapping[str, Value]
@@ -32,11 +33,17 @@ class Job:
     n: int
     parts: Mapping[str, Value]
     skip: str = ""
+    channels: int = CHANNELS
+
+    @property
+    def explainer(self) -> Explainer:
+        """The method with its hyperparameters, on the layer that it takes."""
+        return Explainer(self.method, self.method_parameters, self.channels)
 
     @property
     def passes(self) -> int:
         """Samples to be forwarded, estimated."""
-        return self.metric.passes(self.n, Explainer(self.method, self.method_parameters), self.metric_parameters)
+        return self.metric.passes(self.n, self.explainer, self.metric_parameters)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,8 +138,18 @@ class Maker:
             parts["masks"] = data_part(self.loaded.samples)
         if metric.entry.rule == "ratings" and self.loaded.subject.ratings:
             parts["ratings"] = self.loaded.subject.ratings.digest
-        skip = self._skip(method, metric) or _dear(method, method_parameters, again)
-        return Job(method, method_parameters, metric, metric_parameters, n, parts, skip)
+        skip = self._skip(method, metric)
+        channels = self.channels if method.entry.access == "features" and not skip else CHANNELS
+        skip = skip or _dear(Explainer(method, method_parameters, channels), again)
+        return Job(method, method_parameters, metric, metric_parameters, n, parts, skip, channels)
+
+    @cached_property
+    def channels(self) -> int:
+        """Feature maps of the layer that methods of class activation take; if it cannot be read, the jobs themselves say why."""
+        try:
+            return self.loaded.subject.channels
+        except Exception:
+            return CHANNELS
 
     def _skip(self, method: Method, metric: Metric) -> str:
         record = self.loaded.record
@@ -168,9 +185,9 @@ def _again(method: Method, metric: Metric, budget: Budget) -> Again | None:
     return budget.again if beyond and metric.size == "again" else None
 
 
-def _dear(method: Method, parameters: Mapping[str, Value], again: Again | None) -> str:
+def _dear(explainer: Explainer, again: Again | None) -> str:
     """Why a job is beyond the budget, if so."""
-    passes = Explainer(method, parameters).passes
+    passes = explainer.passes
     if again is None or passes <= again.passes:
         return ""
     return (

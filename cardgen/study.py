@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cardgen import draws, weights
 from cardgen.errors import CardgenError
-from cardgen.features import last_features
+from cardgen.features import channels, last_features
 from cardgen.forward import all_logits, counted, prepared, with_classes
 from cardgen.memo import Memo
 from cardgen.methods import Context, Method, attributions, reduced, require_fit
@@ -198,6 +198,12 @@ class Subject:
         """The layer that methods of class activation take: the one that was named, or the last convolutional features."""
         with prepared(self.model):
             return self.layer or last_features(self.model, self.inputs[:1])
+
+    @cached_property
+    def channels(self) -> int:
+        """How many feature maps that layer has."""
+        with prepared(self.model):
+            return channels(self.model, self.inputs[:1], self.features)
 
     @cached_property
     def mean_mask(self) -> Float[Tensor, "h w"] | None:

@@ -23,7 +23,7 @@ from cardgen import explain
 from cardgen.errors import CardgenError
 from cardgen.features import last_features
 from cardgen.forward import prepared
-from cardgen.methods import METHODS, reduced, require_fit
+from cardgen.methods import METHODS, Explainer, reduced, require_fit
 from cardgen.subjects.black_box import BlackBox
 from cardgen.subjects.networks import SmallCNN
 
@@ -231,7 +231,8 @@ class TestReal:
         handle = small.model.register_forward_hook(lambda m, a, o: seen.append(len(o) * (1 + o.requires_grad)))
         explain(key, *small.call, layer=HOMES[home(key)][2], **few(key))
         handle.remove()
-        assert sum(seen) == 7 * METHODS[key].passes(METHODS[key].parameters(few(key)))
+        parameters = METHODS[key].parameters(few(key))
+        assert sum(seen) == 7 * Explainer(METHODS[key], parameters, channels=5).passes
 
     def test_half_precision(self, key):
         small = at_home(key)

@@ -11,6 +11,7 @@ from cardgen.budgets import BUDGETS, CORE
 from cardgen.config import RunConfig
 from cardgen.digests import digest
 from cardgen.errors import CardgenError
+from cardgen.estimates import forwarded
 from cardgen.keys import scores_key
 from cardgen.methods import METHODS
 from cardgen.metrics import METRICS
@@ -66,6 +67,15 @@ def test_without_masks_there_is_no_planted_truth_and_what_needs_them_is_skipped(
 def test_without_convolutions_class_activation_alone_is_skipped():
     plan, _ = jobs(loaded(flat_model()))
     assert {job.method.entry.key for job in plan.jobs if job.skip} == {"grad_cam"}
+
+
+def test_passes_follow_the_number_of_feature_maps(monkeypatch):
+    only(monkeypatch, ["ablation_cam", "noise"], MADE[1:2])
+    for layer, channels in (("features.relu1", 4), ("features.relu2", 5)):
+        found = loaded()
+        (job,) = jobs(replace(found, subject=replace(found.subject, layer=layer)))[0].jobs
+        assert (job.explainer.passes, job.passes) == (channels + 1, job.n * (channels + 1))
+        assert forwarded([job]) == job.passes
 
 
 @pytest.mark.usefixtures("few")
@@ -165,7 +175,7 @@ def test_names_stand_for_themselves_or_for_groups_and_none_is_taken_twice():
         (chosen_methods, "gradcam", r"no method is called 'gradcam'; did you mean grad_cam"),
         (chosen_metrics, "deltion", r"no metric is called 'deltion'; did you mean deletion"),
         (chosen_methods, "noise", r"no method is called 'noise'; "),
-        (chosen_methods, "qqqqqq", r"no method is called 'qqqqqq'; known: all, "),
+        (chosen_methods, "qqqqqq", r"no method is called 'qqqqqq'; known: .*, core, "),
     ],
 )
 def test_unknown_names_are_refused_with_the_nearest(choose, name, message):

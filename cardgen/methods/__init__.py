@@ -92,17 +92,22 @@ class Method:
         return merged(self.entry.key, self.defaults, given)
 
 
+CHANNELS = 512
+"""Feature maps of a layer that nobody has looked at: as many as the last ones of a ResNet-18 and of a VGG-16."""
+
+
 @dataclass(frozen=True)
 class Explainer:
-    """A method with its hyperparameters."""
+    """A method with its hyperparameters, on a layer of so many feature maps."""
 
     method: Method
     parameters: Mapping[str, Value]
+    channels: int = CHANNELS
 
     @property
     def passes(self) -> int:
         """Samples forwarded for one map."""
-        return self.method.passes(self.parameters)
+        return self.method.passes({**self.parameters, "channels": self.channels})
 
     def variations(self) -> list["Explainer"]:
         """The same with one hyperparameter at another value of its declared range, for each in turn."""
@@ -155,7 +160,8 @@ def method(
             the derivative is not zero by nature.
         class_specific: whether the map is of one class; false for methods that give one map for all.
         version: of the numbers.
-        passes: samples forwarded (a backward pass counts as one) for one map, from the hyperparameters.
+        passes: samples forwarded (a backward pass counts as one) for one map, from the hyperparameters and, under `channels`, the number
+            of the layer's feature maps.
 
     Raises:
         CardgenError: a field of another kind than is expected, or a key that is taken.
