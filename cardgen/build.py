@@ -11,13 +11,14 @@ from typing import Any
 from cardgen.aggregator import verdicts
 from cardgen.card import make_card, picture_name
 from cardgen.errors import CardgenError
-from cardgen.evidence import Catalogue, Evidence, load_all
-from cardgen.facts import load_facts
+from cardgen.evidence import METHOD, Catalogue, Evidence, load_all
+from cardgen.facts import Facts, load_facts
 from cardgen.overview import make_overview
 from cardgen.paths import shipped
 from cardgen.records import write_atomic
 from cardgen.regions import edited, merge, parse, sign
 from cardgen.templater import render_card, render_overview
+from cardgen.yamlfile import checked
 
 README = "README.md"
 
@@ -90,9 +91,17 @@ def _render(evidence: Evidence, templates: Path) -> dict[str, str]:
     table = verdicts(evidence.records)
     texts = {README: render_overview(make_overview(evidence, table), templates)}
     for method in evidence.methods:
-        card = make_card(method, evidence, table, load_facts(method))
+        card = make_card(method, evidence, table, load_facts(method) or _own_facts(method, evidence))
         texts[f"{method}/{README}"] = render_card(card, templates)
     return texts
+
+
+def _own_facts(method: str, evidence: Evidence) -> Facts | None:
+    """What the author of a method of their own wrote of it; it lies in method.json."""
+    for subject, record in evidence.methods[method].items():
+        if record.facts:
+            return checked(Facts, record.facts, evidence.folder / subject / method / METHOD)
+    return None
 
 
 def _merged(path: Path, text: str) -> tuple[str, bool]:

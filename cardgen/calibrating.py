@@ -17,6 +17,7 @@ from cardgen.errors import CardgenError
 from cardgen.memo import Memo
 from cardgen.methods import METHODS
 from cardgen.metrics import METRICS
+from cardgen.own_methods import own_methods
 from cardgen.plan import Job, Maker, Plan, chosen_methods, chosen_metrics
 from cardgen.records import Value
 from cardgen.runner import Runner
@@ -35,6 +36,11 @@ POSITIVE = "input_x_gradient"
 
 def calibrate_session(config: RunConfig, size: Size, console: Console) -> int:
     """Fill the banks, judge, write `evaluations/<subject>/calibration/<metric>.json`; the exit status, 1 where a metric failed."""
+    with own_methods(config) as config:
+        return _calibrate(config, size, console)
+
+
+def _calibrate(config: RunConfig, size: Size, console: Console) -> int:
     loaded = load_subject(config.model_copy(update={"n": size.images}))
     _require(size, len(loaded.subject))
     config = config.model_copy(update={"n": size.images})

@@ -89,9 +89,16 @@ SUBJECT: tuple[Callable[[F], F], ...] = (
     click.option("--seed", type=int, help="Of all random draws (default 0)."),
     click.option("--config", type=FILE, help="Settings; cardgen.yaml here, if there is one, by default."),
 )
+OWN = click.option(
+    "--method",
+    type=FILE,
+    multiple=True,
+    help="A Python file with a saliency method of yours; may be given more than once. Measured alone, or beside --methods.",
+)
 MEASURED: tuple[Callable[[F], F], ...] = (
     click.option("--name", help="The subject's folder (default MODEL-DATA)."),
     click.option("--methods", callback=_names, help="Methods, with commas; `core` (default) or `all`."),
+    OWN,
     click.option("--metrics", callback=_names, help="Metrics, with commas; `all` by default."),
     click.option(
         "--budget", type=click.Choice(["quick", "standard", "full"]), help="Sample and draw counts (default quick)."
@@ -119,6 +126,7 @@ CALIBRATED: tuple[Callable[[F], F], ...] = (
         callback=_names,
         help=f"Methods whose verdicts are repeated, with commas (default {', '.join(CHEAP)}).",
     ),
+    OWN,
     click.option("--metrics", callback=_names, help="Metrics, with commas; `all` by default."),
     click.option(
         "--budget", type=click.Choice(["quick", "standard", "full"]), help="Draw counts of the metrics (default quick)."

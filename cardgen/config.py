@@ -33,6 +33,7 @@ class RunConfig(BaseModel):
     ratings: Path | None = None
     name: str | None = None
     methods: tuple[str, ...] = Field(default=("core",), min_length=1)
+    method: tuple[Path, ...] | None = None
     metrics: tuple[str, ...] = Field(default=("all",), min_length=1)
     budget: BudgetName = "quick"
     target: str = "predicted"
@@ -93,10 +94,10 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Methods and metrics may be one name or several, with commas or as a list."""
+    """Methods and metrics may be one name or several, with commas or as a list; so may files of methods."""
     return {
         key: tuple(name.strip() for name in value.split(",") if name.strip())
-        if key in ("methods", "metrics") and isinstance(value, str)
+        if key in ("methods", "method", "metrics") and isinstance(value, str)
         else value
         for key, value in values.items()
     }

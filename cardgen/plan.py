@@ -132,6 +132,8 @@ class Maker:
         )
         if self.config.layer and method.entry.access == "features":
             parts["layer"] = self.config.layer
+        if method.code:
+            parts["code"] = method.code
         if "masks" in method.needs:
             parts["masks"] = data_part(self.loaded.samples)
         if metric.entry.rule == "ratings" and self.loaded.subject.ratings:

@@ -243,7 +243,10 @@ class SubjectRecord(Model):
 
 
 class MethodRecord(Model):
-    """One method on one subject: its own entry, its hyperparameters, and its example picture, of which `key` is the identity."""
+    """One method on one subject: its own entry, its hyperparameters, and its example picture, of which `key` is the identity.
+
+    Of a method in a file of the user's own it also holds the `facts`, as in `cardgen/facts/`.
+    """
 
     schema_version: Literal[1] = 1
     subject: str
@@ -253,6 +256,7 @@ class MethodRecord(Model):
     picture_sha256: str | None = None
     picture_alt: str = ""
     picture_caption: str = ""
+    facts: dict[str, Any] | None = None
 
 
 class Share(Model):

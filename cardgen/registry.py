@@ -6,6 +6,7 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
@@ -35,6 +36,15 @@ class Registry(Mapping[str, T], Generic[T]):
                 f"{self._package}: two plug-ins are called {key!r}; expected unique keys; rename one of them"
             )
         self._items[key] = item
+
+    @contextmanager
+    def borrowed(self) -> Iterator[dict[str, T]]:
+        """The plug-ins themselves, to add to and to change; on the way out they are as they were."""
+        before = dict(self._load())
+        try:
+            yield self._items
+        finally:
+            self._items = before
 
     def _load(self) -> dict[str, T]:
         if not self._loaded:

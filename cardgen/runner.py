@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -292,6 +292,7 @@ class Runner:
                 key=key,
                 picture_sha256=hashlib.sha256(picture).hexdigest() if picture else None,
                 picture_alt=alt_text(entry.title, shown, entry.signed) if picture else "",
+                facts=_facts(job),
             ),
             picture,
         )
@@ -304,10 +305,11 @@ class Runner:
         return example_picture(self.loaded.images[: study.n], maps, job.method.entry.signed)
 
     def _picture_key(self, job: Job) -> str:
-        """What the picture depends on: no metric, and no samples but those shown."""
+        """What picture and facts depend on: no metric, and no samples but those shown."""
         other = ("metric", "metric_parameters", "controls", "data", "n", "ratings")
         parts = {name: value for name, value in job.parts.items() if name not in other}
-        return digest([PICTURES, parts, self.loaded.samples[:SAMPLES_SHOWN]])
+        facts = _facts(job)
+        return digest([PICTURES, parts, self.loaded.samples[:SAMPLES_SHOWN], *([facts] if facts else [])])
 
     def _path(self, job: Job) -> Path:
         return self.store.path(job.method.entry, job.metric.entry.key)
@@ -321,6 +323,10 @@ def _same_question(found: Record, job: Job) -> bool:
     )
 
 
+def _facts(job: Job) -> dict[str, Any] | None:
+    return job.method.facts.model_dump(mode="json") if job.method.facts else None
+
+
 def _controls_version(parts: Mapping[str, Value]) -> str:
     return str(parts.get("controls", "none")).partition(" ")[0]
 
@@ -330,7 +336,7 @@ def _larger(found: Record, job: Job, budget: str, samples: Sequence[tuple[str, s
     n = int(found.key_parts.get("n") or 0)
     same = all(
         found.key_parts.get(part) == job.parts.get(part)
-        for part in ("weights", "target", "seed", "dtype", "layer", "ratings")
+        for part in ("weights", "target", "seed", "dtype", "layer", "code", "ratings")
     )
     same_samples = n <= len(samples) and found.key_parts.get("data") == data_part(samples[:n])
     same = same and _controls_version(found.key_parts) == _controls_version(job.parts)

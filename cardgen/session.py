@@ -8,6 +8,7 @@ from cardgen.build import build
 from cardgen.config import RunConfig
 from cardgen.display import built, say, shared, watching
 from cardgen.leftovers import leftovers
+from cardgen.own_methods import own_methods
 from cardgen.plan import Job, make_plan
 from cardgen.plan_report import plan_lines, skips
 from cardgen.runner import Outcome, Runner
@@ -24,6 +25,11 @@ CHANCE = (
 
 def run_session(config: RunConfig, console: Console) -> int:
     """Run, write records and cards; the exit status, 1 where an evaluation failed. A dry run only says what it would measure."""
+    with own_methods(config) as config:
+        return _run(config, console)
+
+
+def _run(config: RunConfig, console: Console) -> int:
     loaded = load_subject(config)
     record = loaded.record
     plan = make_plan(config, loaded)

@@ -23,7 +23,23 @@ def load_yaml(kind: type[T], path: Path) -> T:
         CardgenError: missing, no YAML, or a part is missing, unknown or wrong; the message names file and field.
     """
     try:
-        return kind.model_validate(yaml.load(path.read_text(encoding="utf-8"), LOADER))
+        values = yaml.load(path.read_text(encoding="utf-8"), LOADER)
+    except (yaml.YAMLError, ValueError, OSError) as error:
+        raise CardgenError(
+            f"{path}: not a readable file: {' '.join(str(error).split())}; expected YAML in UTF-8, got something else; "
+            f"mend or restore the file"
+        ) from None
+    return checked(kind, values, path)
+
+
+def checked(kind: type[T], values: object, path: Path) -> T:
+    """What a file says, in a schema.
+
+    Raises:
+        CardgenError: a part is missing, unknown or wrong; the message names file and field.
+    """
+    try:
+        return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the whole file"
@@ -31,9 +47,4 @@ def load_yaml(kind: type[T], path: Path) -> T:
         raise CardgenError(
             f"{path}: {field}: {first['msg']}; expected what the schema {kind.__name__} asks for, got {got}; "
             f"mend that field"
-        ) from None
-    except (yaml.YAMLError, ValueError, OSError) as error:
-        raise CardgenError(
-            f"{path}: not a readable file: {' '.join(str(error).split())}; expected YAML in UTF-8, got something else; "
-            f"mend or restore the file"
         ) from None

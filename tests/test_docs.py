@@ -6,23 +6,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_models import tiny_subject
-from small_runs import SHIPPED, only
+from click.testing import CliRunner
+from small_models import Linear, tiny_subject
+from small_runs import SHIPPED, loaded, only
 
 import cardgen
+from cardgen import session
+from cardgen.cli import main
+from cardgen.config import RunConfig
 from cardgen.kappa import kappa
 from cardgen.metrics import METRICS
+from cardgen.own_methods import own_methods
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+def code_of(page):
+    """The Python code on a page."""
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+    return code
 
 
 @pytest.fixture
 def written(monkeypatch):
     """The metric of docs/write-a-metric.md, registered for one test."""
     monkeypatch.setattr(METRICS, "_items", dict(SHIPPED[id(METRICS)]))
-    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "write-a-metric.md").read_text(encoding="utf-8"), re.DOTALL)
     names = {}
-    exec(compile(code, "write-a-metric.md", "exec"), names)
+    exec(compile(code_of("write-a-metric.md"), "write-a-metric.md", "exec"), names)
     return names["relevance_rank_accuracy"]
 
 
@@ -58,6 +68,36 @@ def test_a_sample_s_score_is_its_own(written):
     alone = small.take([3])
     one = cardgen.measure("relevance_rank_accuracy", *alone.call, maps=alone.maps, masks=alone.masks)
     assert np.array_equal(one.values, everything.values[[3]])
+
+
+@pytest.fixture
+def own_file(tmp_path):
+    """The method of docs/write-a-method.md in a file."""
+    file = tmp_path / "squared_gradient.py"
+    file.write_text(code_of("write-a-method.md"), encoding="utf-8")
+    return file
+
+
+def test_the_method_of_the_page_by_hand(own_file):
+    # logits (Σ w·x, 0) with w = 1 … 24 in order: the map is w² summed over the three channels, whatever the image
+    weights = torch.arange(1.0, 25).view(3, 2, 4)
+    with own_methods(RunConfig(method=(own_file,))):
+        found = cardgen.explain("squared_gradient", Linear(weights), torch.rand(2, 3, 2, 4), torch.tensor([0, 0]))
+    assert found[1, 0, :2].tolist() == [1 + 9**2 + 17**2, 2**2 + 10**2 + 18**2]
+    assert torch.equal(found[0], found[1])
+
+
+def test_it_is_measured_by_the_command_of_the_page(own_file, tmp_path, monkeypatch):
+    only(monkeypatch, ("vanilla_gradients", "noise"), [METRICS["sparsity"]])
+    monkeypatch.setattr(session, "load_subject", lambda config: loaded())
+    command = re.search(
+        r"^cardgen (run --method squared_gradient.py) --model", (DOCS / "write-a-method.md").read_text(), re.M
+    )
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, command[1].split())
+    assert result.exit_code == 0, result.output
+    assert "1 evaluation measured, 0 up to date." in result.output
+    assert (tmp_path / "cards/squared_gradient/README.md").is_file()
 
 
 def test_the_agreement_of_the_page():

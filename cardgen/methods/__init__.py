@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from cardgen.draws import generator
 from cardgen.errors import CardgenError
+from cardgen.facts import Facts
 from cardgen.records import Access, MethodEntry, Source, Value
 from cardgen.registry import Registry, unknown
 from cardgen.space import UNNORMALISED, Space
@@ -57,13 +59,16 @@ Explain = Callable[..., Float[Tensor, "n _ h w"]]
 Terms = Callable[..., Iterable[Float[Tensor, "n _ h w"]]]
 """Called as the method itself is, with inputs that require gradients: tensors that sum to its attributions, each with its own graph."""
 Ranges = Mapping[str, tuple[Value, ...]]
-Fits = Callable[[nn.Module, Float[Tensor, "1 c h w"]], None]
+Fits = Callable[[nn.Module, Float[Tensor, "1 c h w"]], object]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
 class Method:
-    """A registered method: its entry in the catalogue, its function, and what `method` was told of it."""
+    """A registered method: its entry in the catalogue, its function, and what `method` was told of it.
+
+    Of a method in a file of the user's own, `code` is the file's digest, and `facts` are those that lie beside it.
+    """
 
     entry: MethodEntry
     function: Explain
@@ -74,6 +79,8 @@ class Method:
     fits: Fits = lambda model, example: None
     terms: Terms | None = None
     class_specific: bool = True
+    code: str = ""
+    facts: Facts | None = None
 
     @property
     def defaults(self) -> dict[str, Value]:
@@ -155,9 +162,16 @@ def method(
         version: of the numbers.
         passes: samples forwarded (a backward pass counts as one) for one map, from the hyperparameters and, under `channels`, the number
             of the layer's feature maps.
+
+    Raises:
+        CardgenError: a field of another kind than is expected, or a key that is taken.
     """
     fields = {"key": key, "title": title, "source": source, "access": access, "reduction": reduction}
-    entry = MethodEntry(**fields, signed=signed, random=random, control=control, version=version)  # type: ignore[arg-type]
+    try:
+        entry = MethodEntry(**fields, signed=signed, random=random, control=control, version=version)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise CardgenError(f"method {key!r}: {first['loc'][0]}: {first['msg']}; got {first['input']!r:.80}") from None
 
     def register(function: F) -> F:
         METHODS.add(key, Method(entry, function, passes, needs, complete, ranges or {}, fits, terms, class_specific))

@@ -21,6 +21,7 @@ PARTS = {
     "masks": "data",
     "target": "target",
     "layer": "layer",
+    "code": "code",
     "dtype": "number format",
     "seed": "seed",
     "controls": "controls",

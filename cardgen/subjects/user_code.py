@@ -26,7 +26,7 @@ def user_function(name: str) -> Callable[..., Any]:
         CardgenError: no such file or function, code that cannot be imported, or something that is no function.
     """
     place, _, function = name.rpartition(":")
-    source = _imported(place)
+    source = imported(place, "path/to/file.py:function or package.module:function")
     own = {key: value for key, value in vars(source).items() if inspect.isfunction(value) or inspect.isclass(value)}
     public = [key for key, value in own.items() if key[0] != "_" and value.__module__ == source.__name__]
     found = getattr(source, function, None)
@@ -64,26 +64,33 @@ def user_error(error: Exception, file: Path | None) -> str:
     return first_line(error) + (f" (line {lines[-1]} of {file.name})" if file and lines else "")
 
 
-def _imported(place: str) -> ModuleType:
+def imported(place: str, expected: str) -> ModuleType:
+    """The module of a Python file, or of that name; a file's code is run anew.
+
+    Raises:
+        CardgenError: no such file, or code that cannot be imported; what cardgen itself refuses keeps its words.
+    """
     is_file = place.endswith(".py")
     if is_file and not Path(place).is_file():
         raise CardgenError(f"{place}: no such file; expected Python code; mend the path")
     try:
         with on_path(f"{place}:"):
             return _from_file(Path(place).resolve()) if is_file else importlib.import_module(place)
+    except CardgenError:
+        raise
     except Exception as error:  # whatever the user's code raises
         raise CardgenError(
-            f"{place} could not be imported: {user_error(error, Path(place).resolve())}; expected path/to/file.py:function or "
-            f"package.module:function; mend the code or the name"
+            f"{place} could not be imported: {user_error(error, Path(place).resolve())}; expected {expected}; mend the code or the name"
         ) from error
 
 
 def _from_file(file: Path) -> ModuleType:
     name = f"cardgen_user_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
+    if spec is None:
         raise ImportError(f"{file} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    # not by the loader, whose cached bytecode may be that of a file that was edited within the second
+    exec(compile(file.read_bytes(), file, "exec"), vars(module))
     return module
