@@ -1,12 +1,10 @@
 """What must hold of every saliency method, controls included: a new one is tested by being registered."""
 
-from functools import cache
-
 import numpy as np
 import pytest
 import torch
+from homes import HOMES, at_home, home, refusal
 from small_models import (
-    Pooled,
     Residual,
     Tiny,
     every_batch_and_order,
@@ -14,16 +12,13 @@ from small_models import (
     seeded,
     small_subject,
     tiny_subject,
-    transformer,
     untouched,
     vgg,
 )
 
 from cardgen import explain
 from cardgen.errors import CardgenError
-from cardgen.features import last_features
-from cardgen.forward import prepared
-from cardgen.methods import METHODS, Explainer, reduced, require_fit
+from cardgen.methods import METHODS, Explainer, reduced
 from cardgen.subjects.black_box import BlackBox
 from cardgen.subjects.networks import SmallCNN
 
@@ -34,8 +29,8 @@ SUBJECTS = {
     "small-cnn": lambda: small_subject(lively(seeded(0, SmallCNN)), 64, 64, n=3),
     "residual": lambda: small_subject(lively(seeded(0, Residual)), 16, 14),
     "vgg": lambda: small_subject(lively(seeded(0, vgg)), 12, 10),
-    "pooled": lambda: small_subject(lively(seeded(2, Pooled)), 12, 10),
-    "transformer": lambda: small_subject(transformer(), 16, 16),
+    "pooled": HOMES["pooled"].subject,
+    "transformer": HOMES["transformer"].subject,
     "one-class": lambda: small_subject(lively(seeded(0, lambda: Tiny(classes=1))), 12, 10),
     "black-box": lambda: small_subject(BlackBox(lively(seeded(0, Tiny))), 12, 10),
 }
@@ -56,37 +51,6 @@ def few(key):
 def run(key, small, **options):
     """Explain with few steps, masks or samples."""
     return explain(key, *small.call, masks=small.masks, **few(key) | options)
-
-
-def refusal(key, small):
-    """Why a method cannot explain a network; empty where it can."""
-    try:
-        with prepared(small.model):
-            require_fit(METHODS[key], small.model, small.inputs[:1])
-            if METHODS[key].entry.access == "features":
-                last_features(small.model, small.inputs[:1])
-    except CardgenError as error:
-        return str(error)
-    return ""
-
-
-HOMES = {
-    "tiny": (tiny_subject, lambda: lively(seeded(5, Tiny), 5), "features.relu2"),
-    "pooled": (SUBJECTS["pooled"], lambda: lively(seeded(5, Pooled), 5), "features.relu2"),
-    "transformer": (SUBJECTS["transformer"], lambda: transformer(5), None),
-}
-"""Networks, others of their kind, and the layer of class activation; a method is at home on the first that it fits."""
-
-
-@cache
-def home(key):
-    """Where a method is at home."""
-    return next(name for name in HOMES if not refusal(key, HOMES[name][0]()))
-
-
-def at_home(key):
-    """The small subject on which a method is at home."""
-    return HOMES[home(key)][0]()
 
 
 @pytest.fixture
@@ -216,7 +180,7 @@ class TestEach:
 class TestReal:
     def test_it_depends_on_the_model(self, key):
         small = at_home(key)
-        other = small._replace(model=HOMES[home(key)][1]())
+        other = small._replace(model=HOMES[home(key)].another())
         assert not torch.allclose(run(key, small), run(key, other), rtol=1e-2)
 
     def test_it_depends_on_the_image(self, key):
@@ -230,7 +194,7 @@ class TestReal:
         seen = []
         # a pass that records gradients counts twice, for the way back
         handle = small.model.register_forward_hook(lambda m, a, o: seen.append(len(o) * (1 + o.requires_grad)))
-        explain(key, *small.call, layer=HOMES[home(key)][2], **few(key))
+        explain(key, *small.call, layer=HOMES[home(key)].layer, **few(key))
         handle.remove()
         parameters = METHODS[key].parameters(few(key))
         assert sum(seen) == 7 * Explainer(METHODS[key], parameters, channels=5).passes

@@ -36,7 +36,7 @@ def measured():
     """What the file holds: by kind and key, the version and numbers of one entry."""
     from small_models import tiny_subject
 
-    from cardgen import explain, measure
+    from cardgen import measure
     from cardgen.methods import METHODS
     from cardgen.metrics import METRICS
 
@@ -45,7 +45,7 @@ def measured():
     methods = {
         key: {
             "version": METHODS[key].entry.version,
-            "numbers": statistics(explain(key, *small.call, masks=small.masks, **few[key])),
+            "numbers": statistics(at_home_maps(key, few[key])),
             "declared": declared(METHODS[key]),
         }
         for key in METHODS
@@ -61,6 +61,16 @@ def measured():
             "numbers": scores.values.tolist(),
         }
     return {"methods": methods, "metrics": metrics}
+
+
+def at_home_maps(key, parameters):
+    """A method's maps of the network that it fits."""
+    from homes import at_home
+
+    from cardgen import explain
+
+    small = at_home(key, N)
+    return explain(key, *small.call, masks=small.masks, **parameters)
 
 
 def declared(method):
