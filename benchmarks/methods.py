@@ -30,7 +30,7 @@ Run = Callable[[], object]
 
 
 def methods(
-    device: torch.device, *, n: int = 128, enough: int = 20_000, rounds: int = 5, only: Sequence[str] = ()
+    device: torch.device, *, n: int = 128, enough: int = 4000, rounds: int = 3, only: Sequence[str] = ()
 ) -> Result:
     """Time of the bare passes ÷ wall time of `explain`, for every method on the embedded subject; the median of the rounds.
 
