@@ -82,7 +82,7 @@ def test_every_cell_is_in_the_digest(tmp_path, row):
             "line 1: columns method, image, rater, rating, rating; expected method, image, rater, rating; name them in the first line",
         ),
         (HEAD, "no rows; expected one for each rating below the columns' names; add them"),
-        (HEAD + "rize,a,ann,3\n", "line 2: no method is called 'rize'; did you mean rise?"),
+        (HEAD + "rize,a,ann,3\n", "line 2: no method is called 'rize'; did you mean rise or xrai or lime?"),
         (
             HEAD + "rise,a,ann,3\n\nrise,c,ann,3\n",
             "line 4: no sample is called 'c'; expected one of the 2 samples of this run, such as 'a'; mend the id, or take more samples",

@@ -48,9 +48,10 @@ def require_pooled_linear_head(model: nn.Module, example: Float[Tensor, "1 c h w
 
 
 def _constant(gradients: Tensor, axes: tuple[int, ...]) -> bool:
-    """Whether gradients are the same along axes, up to rounding of their own type."""
+    """Whether gradients are the same along axes, up to rounding of their own type, and of the scores', which are float32."""
     apart = (gradients - gradients.float().mean(axes, keepdim=True)).abs().amax()
-    return bool(apart <= torch.finfo(gradients.dtype).eps ** 0.5 * gradients.abs().amax())
+    eps = max(torch.finfo(gradients.dtype).eps, torch.finfo(torch.float32).eps)
+    return bool(apart <= eps**0.5 * gradients.abs().amax())
 
 
 def combine(maps: Float[Tensor, "n k u v"], gradients: Float[Tensor, "n k u v"]) -> Float[Tensor, "n u v"]:
