@@ -1,7 +1,12 @@
 """Complete and sound mask: the pixels that alone, on random backgrounds, make the model give the label."""
 
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from cardgen.draws import generator
@@ -19,8 +24,11 @@ from cardgen.records import Source
 
 RATE = 0.05
 """Adam's step."""
-GRIDS = (1, 2, 4, 8, 16, 32)
-"""Random colours a side of a background, in turn."""
+PHOTOGRAPHS = (
+    "astronaut.png", "brick.png", "camera.png", "cell.png", "chelsea.png", "coffee.png",
+    "coins.png", "grass.png", "gravel.png", "ihc.png", "moon.png", "page.png",
+)  # fmt: skip
+"""Files inside scikit-image's wheel."""
 
 
 @method(
@@ -57,11 +65,11 @@ def complete_sound_mask(
     λ₁ Σ M(p) + λ_TV Σ (M(p) − M(q))² over neighbours p and q; f the softmax probability, a the label, U bilinear enlargement. Adam
     with step 0.05 from w = 0, new backgrounds at each iteration. Gupta, Saunshi, Yu, Lyu, Arora 2022, section 4.
 
-    The backgrounds x̃ of the paper are random training images, which a method does not have here: they are random colours on a grid of
-    1, 2, 4, 8, 16, 32 cells a side in turn, uniform in each channel's range and enlarged smoothly, from the sample's own generators.
-    That costs accuracy. On four images of digits on scenes, 75 iterations with 2 backgrounds, the mask as a detector of the digit's
-    pixels had a mean average precision of 0.25 with them, and of 0.62 with images of the data, whose own digits speak for other
-    labels; patches with hard edges had 0.17 to 0.19.
+    The backgrounds x̃ of the paper are random training images, which a method does not have here. They are photographs, the same for
+    every model: random crops, half as high and wide as one of twelve that come with scikit-image, mirrored every second time, from the
+    sample's own generators. On 12 images of digits on scenes, 75 iterations with 2 backgrounds, the mask as a detector of the digit's
+    pixels had a mean average precision of 0.60 with them, 0.49 with images of the data, and 0.36 with smooth patterns of random colours.
+    Ten of the twelve are that data's scenes too; with four photographs that are not, it was 0.58.
 
     The published script applies softmax twice, to probabilities once more; here −log f is what it says.
     The script also averages the probabilities of the backgrounds before the logarithm; here every background has its own −log f,
@@ -87,8 +95,9 @@ def complete_sound_mask(
         [generator(context.seed, "complete_sound_mask", k, sample) for k in range(backgrounds)]
         for sample in context.ids
     ]
-    for iteration in range(iterations):
-        behind = random_images(draws, iteration, inputs, context).flatten(0, 1)
+    pictures = photographs(*inputs.shape[1:]).to(inputs.device)
+    for _ in range(iterations):
+        behind = random_images(draws, pictures, inputs, context)
 
         def fit(masks: Tensor, jobs: Tensor, behind: Tensor = behind) -> Tensor:
             rows = jobs // backgrounds
@@ -104,13 +113,33 @@ def complete_sound_mask(
 
 
 def random_images(
-    draws: list[list[torch.Generator]], iteration: int, inputs: Float[Tensor, "n c h w"], context: Context
-) -> Float[Tensor, "n backgrounds c h w"]:
-    """The next image of each generator: a grid of random colours, enlarged smoothly to the inputs' size."""
-    channels, height, width = inputs.shape[1:]
+    draws: list[list[torch.Generator]],
+    pictures: UInt8[Tensor, "p c u v"],
+    inputs: Float[Tensor, "n c h w"],
+    context: Context,
+) -> Float[Tensor, "n_backgrounds c h w"]:
+    """The next image of each generator: a crop of the inputs' size from one of the pictures."""
+    height, width = inputs.shape[2:]
+    room = [size - side + 1 for size, side in zip(pictures.shape[2:], (height, width), strict=True)]
+    shares = torch.stack([torch.rand(4, generator=draw) for sample in draws for draw in sample]).to(inputs.device)
+    number, top, left = (shares[:, :3] * torch.tensor([len(pictures), *room], device=inputs.device)).long().T
+    channels, down, across = (torch.arange(length, device=inputs.device) for length in inputs.shape[1:])
+    across = torch.where(shares[:, 3:] < 0.5, across.flip(0), across) + left[:, None]
+    down = down + top[:, None]
+    crops = pictures[
+        number[:, None, None, None], channels[:, None, None], down[:, None, :, None], across[:, None, None]
+    ]
+    return context.space.between(crops.float() / 255).to(inputs.dtype)
+
+
+@lru_cache(maxsize=4)
+def photographs(channels: int, height: int, width: int) -> UInt8[Tensor, "p c u v"]:
+    """The photographs, cut to an image's proportions and twice its size; grey for one channel, colours in turn for more than three."""
     found = []
-    for k in range(len(draws[0])):
-        cells = GRIDS[(iteration + k) % len(GRIDS)]
-        shares = torch.stack([torch.rand(channels, cells, cells, generator=sample[k]) for sample in draws])
-        found.append(context.space.between(enlarged(shares.to(inputs.device, torch.float32), (height, width))))
-    return torch.stack(found, dim=1).to(inputs.dtype)
+    for file in PHOTOGRAPHS:
+        with files("skimage").joinpath("data", file).open("rb") as stream:
+            picture = Image.open(stream).convert("L" if channels == 1 else "RGB")
+        found.append(np.array(ImageOps.fit(picture, (2 * width, 2 * height), Image.Resampling.BILINEAR)))
+    pictures = torch.from_numpy(np.stack(found))
+    pictures = pictures[:, None] if channels == 1 else pictures.permute(0, 3, 1, 2)
+    return pictures[:, torch.arange(channels) % pictures.shape[1]].contiguous()

@@ -93,7 +93,8 @@ def surrogate(present: Bool[Tensor, "k m"], scores: Float[Tensor, " k"], feature
     distance = 1 - z.mean(1).sqrt()
     nearness = torch.exp(-(distance**2) / (2 * WIDTH**2))
     columns, wanted = (_centred(values, nearness) for values in (z, scores.double()[:, None]))
-    kept = _on_the_path(columns, wanted[:, 0], features)
+    # as shares of the largest score: what lars_path takes for nothing, 1e-7, is then what float32 cannot tell apart
+    kept = _on_the_path(columns, wanted[:, 0] / (float(scores.abs().max()) or 1), features)
     weights = torch.zeros(z.shape[1], dtype=torch.float64)
     weights[kept] = torch.linalg.lstsq(columns[:, kept], wanted, driver="gelsd").solution[:, 0]
     return weights

@@ -117,6 +117,21 @@ def test_two_that_work_together_by_hand():
     assert (surrogate(present, torch.tensor([0.8, 0.5, 0.4, 0.3]), 1) != 0).tolist() == [True, False]
 
 
+@pytest.mark.parametrize("rarity", [1e-4, 1e-7, 1e-10])
+def test_a_class_of_next_to_no_probability_gets_the_same_map_as_any_other(tiny, rarity):
+    # f_0 is `rarity` times what it was, in every variant
+    weights = torch.rand(3, 12, 10, generator=torch.Generator().manual_seed(0)) / 360
+    call = tiny.inputs[:2], torch.zeros(2, dtype=torch.int64)
+    often, seldom = (explain(KEY, Share(w), *call, **SETTINGS) for w in (weights, rarity * weights))
+    torch.testing.assert_close(seldom / rarity, often, rtol=1e-3, atol=1e-6)
+
+
+def test_what_float32_cannot_tell_apart_has_no_weight():
+    draws = torch.Generator().manual_seed(0)
+    present = torch.rand(200, 20, generator=draws) < 0.5
+    assert not surrogate(present, 0.5 + torch.rand(200, generator=draws).round() * 2**-24, 5).any()
+
+
 def test_no_more_superpixels_than_asked_for(tiny):
     for features in (1, 4):
         found = explain(KEY, *tiny.call, **SETTINGS | {"features": features})

@@ -4,6 +4,7 @@ import pytest
 import torch
 from reference import masking as reference
 from reference.network import exact, probability
+from sklearn.metrics import average_precision_score
 from small_models import Linear, every_batch_and_order, told_apart, untouched
 from torch import nn
 
@@ -12,8 +13,10 @@ from cardgen.backselect import log_odds, shuffled
 from cardgen.draws import content_ids, generator
 from cardgen.errors import CardgenError
 from cardgen.mask_slopes import enlarged
-from cardgen.methods.complete_sound_mask import GRIDS
+from cardgen.methods import Context
+from cardgen.methods.complete_sound_mask import PHOTOGRAPHS, photographs, random_images
 from cardgen.space import gaussian_blur
+from cardgen.subjects.embedded import embedded_data, embedded_model
 
 KEYS = ("sis", "batched_gradient_sis", "meaningful_perturbation", "complete_sound_mask", "igos_plus_plus")
 CHEAP = {
@@ -279,12 +282,10 @@ class TestCompleteSoundMask:
         sources = [drawn(self.KEY, small, i, k) for k in range(count)]
         return [
             [
-                torch.stack(
-                    [reference.enlarged(c, 12, 10) for c in torch.rand(3, side, side, generator=source).double()]
-                )
-                for source, side in zip(sources, [GRIDS[(t + k) % 6] for k in range(count)], strict=True)
+                reference.background(PHOTOGRAPHS, 3, 12, 10, *torch.rand(4, generator=source).tolist())
+                for source in sources
             ]
-            for t in range(iterations)
+            for _ in range(iterations)
         ]
 
     def expected(self, small, i, iterations=3, count=2, **options):
@@ -311,6 +312,31 @@ class TestCompleteSoundMask:
         hit, rest = inside(found)
         assert (hit > 0.4).all()
         assert (rest < 0.1).all()
+
+    def test_it_finds_digits_on_scenes(self):
+        model = embedded_model("digit-cnn")
+        data = embedded_data("digits-on-scenes", model, 10)
+        images = model.preprocess.normalised(torch.as_tensor(data.images[:4]))
+        call = model.module, images, torch.as_tensor(data.labels[:4])
+        found = explain(self.KEY, *call, space=model.preprocess.space, iterations=40, backgrounds=2)
+        scores = [average_precision_score(m.flatten(), f.flatten()) for m, f in zip(data.masks, found, strict=False)]
+        assert sum(scores) / 4 > 0.4, scores
+
+    @pytest.mark.parametrize("channels", [1, 3, 4])
+    def test_backgrounds_are_crops_of_photographs(self, channels):
+        found = photographs(channels, 6, 9)
+        assert found.shape == (len(PHOTOGRAPHS), channels, 12, 18)
+        assert (found.float().std((1, 2, 3)) > 1).all()
+        if channels == 4:
+            assert torch.equal(found[:, 3], found[:, 0])
+        inputs = torch.zeros(40, channels, 6, 9)
+        crops = random_images(
+            [[generator(0, sample, k) for k in range(2)] for sample in range(40)], found, inputs, Context(())
+        )
+        windows = found.unfold(2, 6, 1).unfold(3, 9, 1).flatten(2, 3).permute(0, 2, 1, 3, 4)
+        shown = (255 * crops).round().byte()
+        for one in shown:
+            assert any((windows == way).all((2, 3, 4)).any() for way in (one, one.flip(2)))
 
     def test_for_a_label_that_is_not_there_the_cell_goes(self):
         model, images, _ = planted()

@@ -1,8 +1,12 @@
 """Methods that mask: one image at a time in float64, from the papers' formulas, with plain loops."""
 
 import math
+from pathlib import Path
 
+import numpy as np
+import skimage
 import torch
+from PIL import Image, ImageOps
 
 from reference.methods import interpolation
 from reference.network import exact, logits, probability
@@ -165,6 +169,17 @@ def enlarged(mask, h, w):
     """Bilinear without aligned corners."""
     rows, columns = (torch.tensor(interpolation(n, size)) for n, size in zip(mask.shape, (h, w), strict=True))
     return rows @ mask @ columns.T
+
+
+def background(files, channels, h, w, number, top, left, mirror):
+    """A crop of a photograph that comes with scikit-image, cut to twice h × w; the numbers are shares, as drawn."""
+    folder = Path(skimage.__file__).parent / "data"
+    file = files[int(number * len(files))]
+    picture = ImageOps.fit(Image.open(folder / file).convert("RGB"), (2 * w, 2 * h), Image.Resampling.BILINEAR)
+    i, j = int(top * (h + 1)), int(left * (w + 1))
+    crop = np.asarray(picture)[i : i + h, j : j + w]
+    crop = crop[:, ::-1] if mirror < 0.5 else crop
+    return torch.tensor(crop.copy()).permute(2, 0, 1).double()[[c % 3 for c in range(channels)]] / 255
 
 
 def complete_sound_mask(model, image, target, backgrounds, scale=4, area=2e-5, tv=0.01):
