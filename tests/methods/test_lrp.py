@@ -239,6 +239,56 @@ def test_a_network_that_normalises_its_images_itself(tiny, key):
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
 
 
+class Written(nn.Module):
+    """A network that computes with its images first."""
+
+    def __init__(self, model, first):
+        super().__init__()
+        self.model, self.first = model, first
+
+    def forward(self, x):
+        return self.model(self.first(x))
+
+
+WRITTEN = {
+    "other names": lambda x: torch.true_divide(torch.multiply(torch.subtract(x, 0.5), 2), 0.5),
+    "sign": lambda x: -(0.5 - x) * 4,
+    "channels joined": lambda x: torch.cat([(x[:, i : i + 1] - 0.5) * 4 for i in range(3)], 1),
+    "channels stacked": lambda x: torch.stack([(channel - 0.5) * 4 for channel in x.unbind(1)], dim=1),
+}
+"""The same normalisation, written in ways that Prepared is not."""
+
+
+@pytest.mark.parametrize("key", ["lrp", "deep_taylor"])
+@pytest.mark.parametrize("first", WRITTEN)
+def test_however_a_normalisation_is_written(tiny, key, first):
+    space = Space((-2.0,), (2.0,), (0.0,))
+    wanted = explain(key, tiny.model, (tiny.inputs - 0.5) * 4, tiny.targets, reduce=False, space=space)
+    found = explain(key, Written(tiny.model, WRITTEN[first]).eval(), *tiny.call[1:], reduce=False)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+class Ones(nn.Module):
+    """Puts a channel of ones beside the image's."""
+
+    def forward(self, x):
+        return torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+
+
+@pytest.mark.parametrize("key", ["lrp", "deep_taylor"])
+def test_a_constant_channel_is_a_bias(tiny, key):
+    """Its bounds are its value, so it shares nothing with the image's channels, as a bias does."""
+    wide, narrow = seeded(0, lambda: nn.Conv2d(4, 3, 1, bias=False)), nn.Conv2d(3, 3, 1)
+    with torch.no_grad():
+        narrow.weight.copy_(wide.weight[:, :3])
+        narrow.bias.copy_(wide.weight[:, 3, 0, 0])
+    found, wanted = (
+        explain(key, Written(tiny.model, nn.Sequential(*first, nn.ReLU())).eval(), *tiny.call[1:], reduce=False)
+        for first in ([Ones(), wide], [narrow])
+    )
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
 def chain(*layers):
     return nn.Sequential(nn.Conv2d(3, 4, 3), *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
 
@@ -275,9 +325,9 @@ class TwoHeads(nn.Module):
         return self.one(x) + self.other(x)
 
 
-class Sum(nn.Module):
+class Mean(nn.Module):
     def forward(self, x):
-        return (2 * x).sum((2, 3))
+        return (2 * x).mean((2, 3))
 
 
 def torchvision_model(name):
@@ -297,7 +347,14 @@ REFUSED = {
     ),
     "squeeze and excitation": (lambda: torchvision_model("mobilenet_v3_small"), FAMILY, "has no rule for hardswish in"),
     "the image itself": (Shortcut, FAMILY, "has no rule for add of the image itself and something else in the model"),
-    "no layer": (Sum, POOLED[:1], "finds no convolution or linear layer in the model"),
+    "the image's channels summed": (
+        lambda: Written(
+            nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(1800, 2)), lambda x: x.sum(1, keepdim=True)
+        ),
+        FAMILY[:1],
+        "has no rule for sum of the image itself in",
+    ),
+    "no layer": (Mean, POOLED[:1], "finds no convolution or linear layer in the model"),
     "overwritten": (Overwritten, FAMILY, "^under the rules of .* the model gives other outputs"),
     "two heads": (TwoHeads, FAMILY[2:], "starts at the one layer that gives the scores"),
     "no feature maps": (lambda: Linear(torch.ones(3, 32, 32)), FAMILY[2:], "the model executes no Conv2d"),
