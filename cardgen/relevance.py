@@ -182,6 +182,8 @@ class Relevance(Rules):
 
     def rule(self, name: str, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         at = args[0]
+        if name == "hardtanh" and (kwargs.get("min_val"), kwargs.get("max_val")) == (0, 6):
+            name = "relu6"  # as nn.ReLU6 calls it
         read = [tensor for tensor in tensors([*args, *kwargs.values()]) if tensor.requires_grad]
         if any(id(tensor) in self.images for tensor in read):
             if name in JOINTS and all(id(tensor) in self.images for tensor in read):

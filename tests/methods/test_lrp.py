@@ -1,5 +1,6 @@
 """Layer-wise relevance propagation, deep Taylor decomposition and excitation backprop: slow references, by hand, limits, refusals."""
 
+import copy
 import gc
 import weakref
 from functools import partial
@@ -268,6 +269,17 @@ def test_however_a_normalisation_is_written(tiny, key, first):
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
 
 
+class Function(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
 class Ones(nn.Module):
     """Puts a channel of ones beside the image's."""
 
@@ -377,6 +389,20 @@ def test_activations_that_rise_through_zero_pass_relevance_on():
     with torch.no_grad():
         scores = small.model(small.inputs).gather(1, small.targets[:, None])[:, 0]
     torch.testing.assert_close(found, scores, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("key", FAMILY)
+def test_relu6_as_a_module_and_as_a_function(key):
+    """torch's module calls hardtanh."""
+    as_module = small_subject(
+        seeded(0, lambda: chain(nn.ReLU6(inplace=True), nn.Conv2d(4, 4, 3), nn.ReLU6())).eval(), 12, 10
+    )
+    as_function = as_module._replace(model=copy.deepcopy(as_module.model))
+    for name in ("1", "3"):
+        setattr(as_function.model, name, Function(nn.functional.relu6))
+    found, wanted = (explain(key, *small.call, layer="0") for small in (as_module, as_function))
+    assert found.abs().amax() > 0
+    assert torch.equal(found, wanted)
 
 
 @pytest.mark.parametrize(
