@@ -432,6 +432,25 @@ class TestLayer:
         # strides in the first layer alone
         assert stage_before(seeded(0, Residual).eval(), torch.rand(1, 3, 16, 14)) == "layers.1"
 
+    def test_a_sample_has_its_layer_in_any_batch(self):
+        """The neck is signed, but on a black image as positive as its bias."""
+
+        def neck():
+            model = nn.Sequential(
+                *(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1), nn.Conv2d(2, 6, 3, stride=2), nn.ReLU()),
+                *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)),
+            )
+            model[0].bias.data.zero_()
+            model[2].bias.data.fill_(0.01)
+            return model
+
+        small = small_subject(seeded(0, neck).eval(), 16, 14)
+        small.inputs[0] = 0
+        assert {stage_before(small.model, image[None]) for image in small.inputs} == {"1"}
+        found = explain("excitation_backprop", *small.call)
+        alone = torch.cat([explain("excitation_backprop", *small.take([i]).call) for i in range(7)])
+        torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-6)
+
     def test_it_is_the_default(self, tiny):
         found = explain("excitation_backprop", *tiny.call)
         assert torch.equal(found, explain("excitation_backprop", *tiny.call, layer="features.relu1"))
