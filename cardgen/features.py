@@ -2,29 +2,31 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from cardgen.errors import CardgenError
-from cardgen.forward import target_logits
+from cardgen.forward import logits, target_logits
 from cardgen.registry import unknown
+from cardgen.repair import Unhooked
 
 
 class _Call(NamedTuple):
     name: str
     module: nn.Module
     shape: tuple[int, ...]
+    node: Any  # of torch's graph, at which the output is made; None if there is none
 
 
 def last_features(model: nn.Module, example: Float[Tensor, "n c h w"]) -> str:
     """The module whose output is the last convolutional feature map, after its normalisation and activation.
 
     It is the output of the last convolution executed that has more than one pixel, and then of the last module after it, blocks
-    included, of the same size in pixels: a VGG's final ReLU before the pool, a ResNet's last block, a DenseNet's last block with its
-    concatenation.
+    included, of the same size in pixels: a VGG's final ReLU before the pool, a ResNet's last block, a DenseNet's normalisation after its
+    last block. What has no part in the scores, a decoder beside the classifier say, does not count.
 
     Raises:
         CardgenError: the model executes no such convolution, or goes on from there with layers on tokens, as vision transformers do: their
@@ -35,16 +37,18 @@ def last_features(model: nn.Module, example: Float[Tensor, "n c h w"]) -> str:
     for name, module in model.named_modules():
         handles.append(
             module.register_forward_hook(
-                lambda m, _, out, name=name: calls.append(_Call(name, m, tuple(getattr(out, "shape", ()))))
+                lambda m, _, out, name=name: calls.append(_Call(name, m, tuple(getattr(out, "shape", ())), _node(out)))
             )
         )
     try:
-        with torch.no_grad():
+        with torch.enable_grad():
             # not model(example): this pass is no measurement, and hooks that count are not to see it
-            model.forward(example)
+            scores = logits(Unhooked(model), example.detach().clone().requires_grad_())
     finally:
         for handle in handles:
             handle.remove()
+    behind = _behind(scores)
+    calls = [call for call in calls if call.node is None or not behind or call.node in behind]
     convolutions = [
         i
         for i, call in enumerate(calls)
@@ -70,6 +74,25 @@ def last_features(model: nn.Module, example: Float[Tensor, "n c h w"]) -> str:
             "leave these methods out"
         )
     return chosen.name
+
+
+def _node(output: object) -> Any:
+    """Where in torch's graph an output is made, or what it is a view of: what then works in place gives a view another node."""
+    if not isinstance(output, Tensor):
+        return None
+    return output._base.grad_fn if output._base is not None else output.grad_fn
+
+
+def _behind(scores: Tensor) -> set[Any]:
+    """The nodes of torch's graph from which scores are made."""
+    found: set[Any] = set()
+    waiting = [scores.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            waiting += [source for source, _ in node.next_functions]
+    return found
 
 
 def _on_tokens(call: _Call) -> bool:
@@ -148,7 +171,10 @@ def _check_maps(layer: str, outputs: Sequence[object]) -> None:
 
 @contextmanager
 def _cut(module: nn.Module, kept: list[Tensor], graph: bool) -> Iterator[None]:
-    def hook(_: nn.Module, __: object, output: Tensor) -> Tensor:
+    def hook(_: nn.Module, __: object, output: Any) -> Tensor | None:
+        if not isinstance(output, Tensor):
+            kept.append(output)  # no feature map: for the message
+            return None
         kept.append(output if graph else output.detach().requires_grad_())
         return kept[-1].clone()  # what comes next may work in place
 
@@ -159,6 +185,25 @@ def _cut(module: nn.Module, kept: list[Tensor], graph: bool) -> Iterator[None]:
         handle.remove()
 
 
+def slopes_at(
+    maps: Float[Tensor, "n k u v"], score: Float[Tensor, ""], layer: str, *, graph: bool = False
+) -> Float[Tensor, "n k u v"]:
+    """∂score/∂A of a layer's feature maps A.
+
+    Raises:
+        CardgenError: the score is not made from them.
+    """
+    found: Tensor | None = None
+    if score.requires_grad:
+        found = torch.autograd.grad(score, maps, create_graph=graph, allow_unused=True)[0]
+    if found is None:
+        raise CardgenError(
+            f"layer {layer!r} has no part in the model's scores, or none that gradients can follow; expected feature maps from which they "
+            "are made; name another layer with layer="
+        )
+    return found
+
+
 def features_and_gradients(
     model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"], layer: str, *, graph: bool = False
 ) -> tuple[Float[Tensor, "n k u v"], Float[Tensor, "n k u v"]]:
@@ -167,13 +212,13 @@ def features_and_gradients(
     A module that runs several times gives its last feature maps. With `graph` both keep theirs, back to inputs that require gradients.
 
     Raises:
-        CardgenError: no such layer, or one whose output is no feature map.
+        CardgenError: no such layer, or one whose output is no feature map or has no part in the scores.
     """
     kept: list[Tensor] = []
     with torch.enable_grad(), _cut(_named(model, layer), kept, graph):
         score = target_logits(model, inputs, targets).sum()
         _check_maps(layer, kept)
-        (gradients,) = torch.autograd.grad(score, kept[-1], create_graph=graph)
+        gradients = slopes_at(kept[-1], score, layer, graph=graph)
     return kept[-1] if graph else kept[-1].detach(), gradients
 
 

@@ -16,17 +16,24 @@ from torch.nn import functional as F
 
 from cardgen.errors import CardgenError
 from cardgen.forward import target_logits
-from cardgen.rules import MOVES, SCALES, SUMS, Function, Ruled, Rules, ruled, tensors
+from cardgen.rules import MOVES, SCALES, SUMS, Function, Ruled, Rules, kind_of, ruled, tensors
 from cardgen.space import Space
 
 WEIGHTED = ("linear", "conv1d", "conv2d", "conv3d")
-ARITHMETIC = ("add", "sub", "rsub", "mul", "div")
-"""What normalises an image, pixel by pixel."""
+ARITHMETIC = (
+    *("add", "sub", "subtract", "rsub", "mul", "multiply", "div", "divide", "true_divide", "truediv", "rtruediv"),
+    *("neg", "negative"),
+)
+"""What normalises an image, pixel by pixel, by all of torch's names."""
+JOINTS = ("cat", "concat", "concatenate", "stack")
+"""What puts an image together from parts of it, channel by channel say."""
 RECTIFIERS = frozenset(["relu", "relu6"])
 RISING = RECTIFIERS | {"leaky_relu", "elu", "selu", "celu", "tanh", "softsign"}
 """Activations that rise through zero: a sign stays what it is."""
 POOLS = frozenset(["MaxPool2DWithIndices", "MkldnnMaxPool2D", "AdaptiveMaxPool2D"])
 """Maxima, whose relevance the winner takes: torch's own backward pass."""
+SLOPED = SCALES | {"Add", "Sub", "Rsub", "Neg", "Sum"}
+"""Nodes of torch's graph whose backward pass would change how much relevance the image gets."""
 AVERAGES = ("avg_pool2d", "adaptive_avg_pool2d", "mean", "sum")
 
 
@@ -175,8 +182,12 @@ class Relevance(Rules):
 
     def rule(self, name: str, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         at = args[0]
+        if name == "hardtanh" and (kwargs.get("min_val"), kwargs.get("max_val")) == (0, 6):
+            name = "relu6"  # as nn.ReLU6 calls it
         read = [tensor for tensor in tensors([*args, *kwargs.values()]) if tensor.requires_grad]
         if any(id(tensor) in self.images for tensor in read):
+            if name in JOINTS and all(id(tensor) in self.images for tensor in read):
+                return self._joined(function, args, kwargs)
             if len(read) > 1 or read[0] is not at:
                 raise self.refuse(f"{name} of the image itself and something else")
             if name not in WEIGHTED:
@@ -199,12 +210,34 @@ class Relevance(Rules):
             value = ruled(image, function(image.detach().clone(), *args[1:], **kwargs), lambda signal: signal)
         else:
             value = function(*args, **kwargs)
+            self._require_whole(name, value, image)
         parts = [part for part in tensors(value) if part.requires_grad]
         if parts:
             bounds = [list(tensors(function(bound.clone(), *args[1:], **kwargs))) for bound in (low, high)]
             for part, one, other in zip(parts, *bounds, strict=True):
                 self.images[id(part)] = (part, torch.minimum(one, other), torch.maximum(one, other))
         return value
+
+    def _joined(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """Parts of the image put together, constants among them too, with their bounds."""
+        parts, *rest = args
+        value: Tensor = function(parts, *rest, **kwargs)
+        bounds = [[self.images.get(id(part), (part, part, part))[side] for part in parts] for side in (1, 2)]
+        low, high = (function(bound, *rest, **kwargs) for bound in bounds)
+        self.images[id(value)] = (value, low, high)
+        return value
+
+    def _require_whole(self, name: str, value: Any, image: Tensor) -> None:
+        """Refuse what torch would hand relevance back through by a slope, or in full to every summand."""
+        nodes = [part.grad_fn for part in tensors(value) if part.grad_fn is not None]
+        seen = {image.grad_fn, *nodes}
+        while nodes:
+            node = nodes.pop()
+            if kind_of(node) in SLOPED:
+                raise self.refuse(f"{name} of the image itself")
+            new = [source for source, _ in node.next_functions if source is not None and source not in seen]
+            seen.update(new)
+            nodes += new
 
     def _weighted(self, name: str, layer: Layer) -> Tensor:
         value = layer(layer.inputs.detach(), layer.weight, layer.bias)

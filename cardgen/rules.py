@@ -130,7 +130,7 @@ class Rules(TorchFunctionMode):
                 continue
             self.seen.add(node)
             sources = [source for source, _ in node.next_functions]
-            kind = re.sub(r"Backward\d*$", "", node.name().split("::")[-1])
+            kind = kind_of(node)
             if kind not in self.allowed or getattr(node, "_saved_training", False):
                 raise self.refuse(name)
             if kind in SCALES | LAYERS and (
@@ -177,6 +177,11 @@ def require_same(model: nn.Module, rules: Rules, example: Float[Tensor, "n c h w
             f"expected activations whose result is used; rewrite that part of the model"
         )
     return found
+
+
+def kind_of(node: Any) -> str:
+    """What a node of torch's graph does, without numbers and namespaces."""
+    return re.sub(r"Backward\d*$", "", node.name().split("::")[-1])
 
 
 def tensors(value: Any) -> Iterator[Tensor]:

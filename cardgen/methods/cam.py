@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from cardgen.class_activation import explained, terms_of
 from cardgen.draws import generator
 from cardgen.errors import CardgenError
-from cardgen.features import features_and_scores, last_features, leaves_after, replaced
+from cardgen.features import features_and_scores, last_features, leaves_after, replaced, slopes_at
 from cardgen.forward import logits
 from cardgen.methods import Context, method
 from cardgen.records import Source
@@ -38,7 +38,7 @@ def require_pooled_linear_head(model: nn.Module, example: Float[Tensor, "1 c h w
     with torch.enable_grad(), replaced(run, example, name, lambda _: tried.clone()):
         scores = logits(run, example.repeat(len(tried), 1, 1, 1))
         mix = torch.randn(scores.shape[1], generator=generator("cam", "classes")).to(scores)
-        (gradients,) = torch.autograd.grad((scores @ mix).sum(), tried)
+        gradients = slopes_at(tried, (scores @ mix).sum(), layer)
     if not _constant(gradients, (0, 2, 3)):
         after = ", ".join(leaves_after(model, example, layer)) or "functions outside modules"
         raise CardgenError(

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cardgen.draws import generator
 from cardgen.errors import CardgenError
 from cardgen.features import check_layer, features_and_gradients, last_features
 from cardgen.methods import Context, method
@@ -41,7 +42,8 @@ class _Excitation(Positive):
 def stage_before(model: nn.Module, example: Float[Tensor, "n c h w"]) -> str:
     """The last module whose feature maps, none of them negative, have at least twice the height and width of the last ones.
 
-    Of modules that run several times none; the last features themselves if there is no other.
+    Of modules that run several times none; the last features themselves if there is no other. That maps are not negative is seen on images
+    of noise, the same for all of a size: on a dark image, say, maps can be so by chance, and a sample is to have its layer in any batch.
     """
     last = last_features(model, example)
     calls: list[tuple[str, tuple[int, ...], bool]] = []
@@ -54,9 +56,10 @@ def stage_before(model: nn.Module, example: Float[Tensor, "n c h w"]) -> str:
         module.register_forward_hook(lambda _, __, output, name=name: note(name, output))
         for name, module in model.named_modules()
     ]
+    noise = torch.randn(4, *example.shape[1:], generator=generator("excitation_backprop", "layer")).to(example)
     try:
         with torch.no_grad():
-            model.forward(example)
+            model.forward(noise)
     finally:
         for handle in handles:
             handle.remove()

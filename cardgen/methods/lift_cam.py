@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cardgen.class_activation import enlarged, layer_of, weighted
 from cardgen.errors import CardgenError
-from cardgen.features import last_features, leaves_after, replaced
+from cardgen.features import last_features, leaves_after, replaced, slopes_at
 from cardgen.forward import target_logits
 from cardgen.methods import Context, method
 from cardgen.records import Source
@@ -35,7 +35,7 @@ def lifted(model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tens
 
     with torch.enable_grad(), replaced(model, inputs[:1], layer, halved), rescaled():
         scores = target_logits(model, torch.cat([inputs, inputs]), torch.cat([targets, targets]))
-        (multipliers,) = torch.autograd.grad(scores[:n].sum(), kept[-1])
+        multipliers = slopes_at(kept[-1], scores[:n].sum(), layer)
     maps, scores = kept[-1].detach(), scores.detach()
     contributions = (multipliers.float() * maps.float()).sum((2, 3))
     apart = (contributions.sum(1) - scores[:n] + scores[n:]).abs()

@@ -22,6 +22,7 @@ from torchvision.models import SwinTransformer, VisionTransformer
 from cardgen import explain
 from cardgen.errors import CardgenError
 from cardgen.features import last_features
+from cardgen.methods import METHODS
 
 KEY = "grad_cam"
 
@@ -160,6 +161,51 @@ class TestLayer:
     def test_a_layer_without_feature_maps_is_refused(self, tiny):
         with pytest.raises(CardgenError, match="head"):
             explain(KEY, *tiny.call, layer="head")
+
+
+class Decoder(nn.Module):
+    """A classifier that also draws its image, and whose stem returns a pair."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head, self.decoder = Pair(), nn.Linear(5, 4), nn.Conv2d(5, 3, 3, padding=1)
+
+    def forward(self, x):
+        maps, _ = self.stem(x)
+        logits = self.head(maps.mean((2, 3)))
+        return {"logits": logits, "drawn": self.decoder(maps)}
+
+
+class Pair(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.relu = nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        return self.relu(self.conv(x)), x
+
+
+@pytest.mark.parametrize("key", [key for key in METHODS if METHODS[key].entry.access == "features"])
+class TestBesideTheClassifier:
+    """Layers that have no part in the scores, and such as give something else than feature maps."""
+
+    def test_a_decoder_has_not_the_last_features(self, key):
+        small = small_subject(seeded(0, Decoder).eval(), 12, 10, classes=4)
+        assert last_features(small.model, small.inputs[:1]) == "stem.relu"
+        assert torch.equal(explain(key, *small.call), explain(key, *small.call, layer="stem.relu"))
+
+    def test_named_it_is_refused_where_gradients_are_asked_for(self, key):
+        small = small_subject(seeded(0, Decoder).eval(), 12, 10, classes=4)
+        if key in ("eigen_cam", "activation_map", "score_cam", "ablation_cam"):
+            assert explain(key, *small.call, layer="decoder").isfinite().all()
+        else:
+            with pytest.raises(CardgenError, match=r"^layer 'decoder' has no part in the model's scores"):
+                explain(key, *small.call, layer="decoder")
+
+    def test_a_layer_that_returns_a_pair_is_refused(self, key):
+        small = small_subject(seeded(0, Decoder).eval(), 12, 10, classes=4)
+        with pytest.raises(CardgenError, match=r"^layer 'stem' has an output of type tuple"):
+            explain(key, *small.call, layer="stem")
 
 
 def test_any_batch_and_order(tiny):

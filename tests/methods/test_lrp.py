@@ -1,5 +1,6 @@
 """Layer-wise relevance propagation, deep Taylor decomposition and excitation backprop: slow references, by hand, limits, refusals."""
 
+import copy
 import gc
 import weakref
 from functools import partial
@@ -239,6 +240,67 @@ def test_a_network_that_normalises_its_images_itself(tiny, key):
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
 
 
+class Written(nn.Module):
+    """A network that computes with its images first."""
+
+    def __init__(self, model, first):
+        super().__init__()
+        self.model, self.first = model, first
+
+    def forward(self, x):
+        return self.model(self.first(x))
+
+
+WRITTEN = {
+    "other names": lambda x: torch.true_divide(torch.multiply(torch.subtract(x, 0.5), 2), 0.5),
+    "sign": lambda x: -(0.5 - x) * 4,
+    "channels joined": lambda x: torch.cat([(x[:, i : i + 1] - 0.5) * 4 for i in range(3)], 1),
+    "channels stacked": lambda x: torch.stack([(channel - 0.5) * 4 for channel in x.unbind(1)], dim=1),
+}
+"""The same normalisation, written in ways that Prepared is not."""
+
+
+@pytest.mark.parametrize("key", ["lrp", "deep_taylor"])
+@pytest.mark.parametrize("first", WRITTEN)
+def test_however_a_normalisation_is_written(tiny, key, first):
+    space = Space((-2.0,), (2.0,), (0.0,))
+    wanted = explain(key, tiny.model, (tiny.inputs - 0.5) * 4, tiny.targets, reduce=False, space=space)
+    found = explain(key, Written(tiny.model, WRITTEN[first]).eval(), *tiny.call[1:], reduce=False)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+class Function(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+class Ones(nn.Module):
+    """Puts a channel of ones beside the image's."""
+
+    def forward(self, x):
+        return torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+
+
+@pytest.mark.parametrize("key", ["lrp", "deep_taylor"])
+def test_a_constant_channel_is_a_bias(tiny, key):
+    """Its bounds are its value, so it shares nothing with the image's channels, as a bias does."""
+    wide, narrow = seeded(0, lambda: nn.Conv2d(4, 3, 1, bias=False)), nn.Conv2d(3, 3, 1)
+    with torch.no_grad():
+        narrow.weight.copy_(wide.weight[:, :3])
+        narrow.bias.copy_(wide.weight[:, 3, 0, 0])
+    found, wanted = (
+        explain(key, Written(tiny.model, nn.Sequential(*first, nn.ReLU())).eval(), *tiny.call[1:], reduce=False)
+        for first in ([Ones(), wide], [narrow])
+    )
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
 def chain(*layers):
     return nn.Sequential(nn.Conv2d(3, 4, 3), *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
 
@@ -275,9 +337,9 @@ class TwoHeads(nn.Module):
         return self.one(x) + self.other(x)
 
 
-class Sum(nn.Module):
+class Mean(nn.Module):
     def forward(self, x):
-        return (2 * x).sum((2, 3))
+        return (2 * x).mean((2, 3))
 
 
 def torchvision_model(name):
@@ -297,7 +359,14 @@ REFUSED = {
     ),
     "squeeze and excitation": (lambda: torchvision_model("mobilenet_v3_small"), FAMILY, "has no rule for hardswish in"),
     "the image itself": (Shortcut, FAMILY, "has no rule for add of the image itself and something else in the model"),
-    "no layer": (Sum, POOLED[:1], "finds no convolution or linear layer in the model"),
+    "the image's channels summed": (
+        lambda: Written(
+            nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(1800, 2)), lambda x: x.sum(1, keepdim=True)
+        ),
+        FAMILY[:1],
+        "has no rule for sum of the image itself in",
+    ),
+    "no layer": (Mean, POOLED[:1], "finds no convolution or linear layer in the model"),
     "overwritten": (Overwritten, FAMILY, "^under the rules of .* the model gives other outputs"),
     "two heads": (TwoHeads, FAMILY[2:], "starts at the one layer that gives the scores"),
     "no feature maps": (lambda: Linear(torch.ones(3, 32, 32)), FAMILY[2:], "the model executes no Conv2d"),
@@ -320,6 +389,20 @@ def test_activations_that_rise_through_zero_pass_relevance_on():
     with torch.no_grad():
         scores = small.model(small.inputs).gather(1, small.targets[:, None])[:, 0]
     torch.testing.assert_close(found, scores, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("key", FAMILY)
+def test_relu6_as_a_module_and_as_a_function(key):
+    """torch's module calls hardtanh."""
+    as_module = small_subject(
+        seeded(0, lambda: chain(nn.ReLU6(inplace=True), nn.Conv2d(4, 4, 3), nn.ReLU6())).eval(), 12, 10
+    )
+    as_function = as_module._replace(model=copy.deepcopy(as_module.model))
+    for name in ("1", "3"):
+        setattr(as_function.model, name, Function(nn.functional.relu6))
+    found, wanted = (explain(key, *small.call, layer="0") for small in (as_module, as_function))
+    assert found.abs().amax() > 0
+    assert torch.equal(found, wanted)
 
 
 @pytest.mark.parametrize(
@@ -348,6 +431,25 @@ class TestLayer:
         assert stage_before(seeded(0, vgg).eval(), torch.rand(1, 3, 12, 10)) == "features.1"
         # strides in the first layer alone
         assert stage_before(seeded(0, Residual).eval(), torch.rand(1, 3, 16, 14)) == "layers.1"
+
+    def test_a_sample_has_its_layer_in_any_batch(self):
+        """The neck is signed, but on a black image as positive as its bias."""
+
+        def neck():
+            model = nn.Sequential(
+                *(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1), nn.Conv2d(2, 6, 3, stride=2), nn.ReLU()),
+                *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)),
+            )
+            model[0].bias.data.zero_()
+            model[2].bias.data.fill_(0.01)
+            return model
+
+        small = small_subject(seeded(0, neck).eval(), 16, 14)
+        small.inputs[0] = 0
+        assert {stage_before(small.model, image[None]) for image in small.inputs} == {"1"}
+        found = explain("excitation_backprop", *small.call)
+        alone = torch.cat([explain("excitation_backprop", *small.take([i]).call) for i in range(7)])
+        torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-6)
 
     def test_it_is_the_default(self, tiny):
         found = explain("excitation_backprop", *tiny.call)
