@@ -20,7 +20,7 @@ def terms(
 
 @method(
     key="attention_rollout",
-    title="Attention rollout",
+    title="Attention Rollout",
     source=Source(paper="Abnar and Zuidema 2020", url="https://arxiv.org/abs/2005.00928", where="equation 1"),
     access="internals",
     signed=False,

@@ -20,7 +20,7 @@ def terms(
 
 @method(
     key="vit_attention",
-    title="Attention of the last layer",
+    title="Last-Layer Attention",
     source=Source(paper="Caron et al. 2021", url="https://arxiv.org/abs/2104.14294", where="figure 1"),
     access="internals",
     signed=False,
