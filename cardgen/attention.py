@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from cardgen.draws import generator
 from cardgen.errors import CardgenError
 from cardgen.forward import logits
 from cardgen.repair import Unhooked, hooked
@@ -128,7 +129,7 @@ def patches(
 
 
 def find_tokens(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> Tokens:
-    """The tokens of a vision transformer, found out by running it forth and back.
+    """The tokens of a vision transformer for images of the example's size, found out by running it forth and back.
 
     Patches are what the last convolution before the first attention gives, or, without one, squares, as many as fit. Extra tokens come
     first. Which tokens are read is asked of the gradient of the scores at the last attention: a class token, two of a distilled
@@ -151,7 +152,9 @@ def find_tokens(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> Tokens:
     def attention(call: _Call) -> None:
         calls.append((next(names[module] for module in reversed(stack) if not isinstance(module, nn.Softmax)), call))
 
-    image = example.detach().clone().requires_grad_()
+    # one image for the model, whoever asks: of an image on which its head is dead no token moves the scores
+    drawn = torch.randn(example.shape[1:], generator=generator("attention", *example.shape[1:]))
+    image = drawn[None].to(example).requires_grad_()
     with torch.enable_grad(), hooked(list(names), stack.append, lambda _: stack.pop()), _Seen(attention, convolution):
         # this pass is no measurement, and hooks that count are not to see it
         scores = logits(Unhooked(model), image)

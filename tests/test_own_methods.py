@@ -1,6 +1,7 @@
 """Methods in the user's own files: measured like others, known by their file, and gone from the registry afterwards."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -165,6 +166,24 @@ def test_facts_that_are_not_in_order(file):
     )
 
 
+def test_a_method_that_writes_into_its_inputs_does_not_change_them_for_others(file):
+    second = file.with_name("second.py")
+    second.write_text(CODE.replace("mine", "third"))
+    ran("--method", second)
+    apart = record("third")
+    file.write_text(CODE.replace("return FACTOR * inputs**power", "return inputs.mul_(0)"))
+    ran("--method", file, "--method", second, "--force")
+    assert record()["estimate"] == 0
+    assert record("third")["estimate"] == apart["estimate"]
+
+
+@pytest.mark.parametrize("wrong", ["None", "inputs.numpy()", "[inputs]"])
+def test_a_method_that_returns_no_tensor(file, wrong):
+    file.write_text(CODE.replace("return FACTOR * inputs**power", f"return {wrong}"))
+    assert cardgen("run", "--method", file).exit_code == 1
+    assert re.match(r"mine returned (NoneType|ndarray|list); expected a tensor of shape \(", record()["reason"])
+
+
 class TestRefusals:
     def test_no_such_file(self, file):
         file.unlink()
@@ -181,6 +200,27 @@ class TestRefusals:
             "mend the code or the name"
         )
         assert "mine" not in METHODS
+
+    def test_a_file_that_exits(self, file):
+        assert refused(file, f"{CODE}\nimport sys\nsys.exit()\n") == (
+            f"FILE could not be imported: SystemExit (line 12 of methods_of_mine.py); expected {EXPECTED}; mend the code or the name"
+        )
+
+    @pytest.mark.parametrize(
+        ("wrong", "said"),
+        [
+            (
+                "targets",
+                "too many positional arguments; expected a function (model, inputs, targets, context, *, hyperp",
+            ),
+            ("targets, context, *, k", "k has no default; expected a number, a text, True, False or None"),
+            ("targets, context, *, k=[1]", "k is [1] by default; expected a number, a text, True, False or None"),
+            ("targets, context, k=1", "k can be given by place; expected keyword-only hyperparameters"),
+        ],
+    )
+    def test_a_function_that_is_no_method(self, file, wrong, said):
+        code = CODE.replace("targets, context, *, power=1", wrong)
+        assert refused(file, code).startswith(f"FILE: method 'mine': {said}")
 
     def test_no_method(self, file):
         assert refused(file, "x = 3\n") == (

@@ -174,10 +174,40 @@ def method(
         raise CardgenError(f"method {key!r}: {first['loc'][0]}: {first['msg']}; got {first['input']!r:.80}") from None
 
     def register(function: F) -> F:
+        _require_call(key, function)
         METHODS.add(key, Method(entry, function, passes, needs, complete, ranges or {}, fits, terms, class_specific))
         return function
 
     return register
+
+
+def _require_call(key: str, function: Callable[..., Any]) -> None:
+    """Refuse a function that cannot be called as methods are.
+
+    Raises:
+        CardgenError: it does not take the four arguments, a hyperparameter is not keyword-only, or has no default that a record can hold.
+    """
+    signature = inspect.signature(function)
+    parameters = list(signature.parameters.values())
+    keywords: dict[str, object] = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    more = [p.name for p in parameters[4:] if p.kind is p.POSITIONAL_OR_KEYWORD]
+    if more:
+        raise CardgenError(
+            f"method {key!r}: {more[0]} can be given by place; expected keyword-only hyperparameters, which records and budgets know; "
+            f"write *, before it"
+        )
+    try:
+        signature.bind("model", "inputs", "targets", "context", **keywords)
+    except TypeError as error:
+        raise CardgenError(
+            f"method {key!r}: {error}; expected a function (model, inputs, targets, context, *, hyperparameters); mend its parameters"
+        ) from None
+    for name, default in keywords.items():
+        if not isinstance(default, bool | int | float | str | None):
+            said = "has no default" if default is inspect.Parameter.empty else f"is {default!r:.80} by default"
+            raise CardgenError(
+                f"method {key!r}: {name} {said}; expected a number, a text, True, False or None, which records can hold; give it one"
+            )
 
 
 def keyword_defaults(function: Callable[..., Any]) -> dict[str, Value]:
@@ -215,13 +245,20 @@ def attributions(
     parts: list[Tensor] = []
     for start in range(0, len(inputs), context.batch):
         chunk = slice(start, start + context.batch)
-        part = chosen.function(model, inputs[chunk], targets[chunk], context.part(chunk), **parameters)
-        parts.append(_checked(chosen.entry.key, part.detach(), inputs[chunk]))
+        # copies, so that a method that writes into what it gets does not change the images for all that come after
+        given = inputs[chunk].clone(), targets[chunk].clone()
+        part = chosen.function(model, *given, context.part(chunk), **parameters)
+        parts.append(_checked(chosen.entry.key, part, inputs[chunk]))
     return torch.cat(parts)
 
 
-def _checked(key: str, found: Tensor, inputs: Tensor) -> Tensor:
+def _checked(key: str, found: object, inputs: Tensor) -> Tensor:
     n, c, h, w = inputs.shape
+    if not isinstance(found, Tensor):
+        raise CardgenError(
+            f"{key} returned {type(found).__name__}; expected a tensor of shape ({n}, {c} or 1, {h}, {w})"
+        )
+    found = found.detach()
     if tuple(found.shape) not in ((n, c, h, w), (n, 1, h, w)):
         raise CardgenError(f"{key} returned shape {tuple(found.shape)}; expected ({n}, {c} or 1, {h}, {w})")
     if not bool(torch.isfinite(found).all()):

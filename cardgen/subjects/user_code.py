@@ -58,7 +58,7 @@ def code_file(function: Callable[..., Any]) -> Path | None:
     return Path(file) if file else None
 
 
-def user_error(error: Exception, file: Path | None) -> str:
+def user_error(error: BaseException, file: Path | None) -> str:
     """The kind of an error, what it says, and the last line of the user's file that led to it."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
     return first_line(error) + (f" (line {lines[-1]} of {file.name})" if file and lines else "")
@@ -78,7 +78,7 @@ def imported(place: str, expected: str) -> ModuleType:
             return _from_file(Path(place).resolve()) if is_file else importlib.import_module(place)
     except CardgenError:
         raise
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises, and the exit of scripts
         raise CardgenError(
             f"{place} could not be imported: {user_error(error, Path(place).resolve())}; expected {expected}; mend the code or the name"
         ) from error

@@ -137,6 +137,29 @@ def test_any_batch_and_order(key):
     )
 
 
+class Dead(nn.Module):
+    """A class token that nobody reads, and a head that says nothing of dark images."""
+
+    def __init__(self):
+        super().__init__()
+        self.project = nn.Conv2d(1, 2, 1)
+
+    def forward(self, x):
+        patches = self.project(x).flatten(2).mT
+        tokens = torch.cat([0.3 * patches.sum(1, keepdim=True), patches], 1)
+        found = F.scaled_dot_product_attention(tokens[:, None], tokens[:, None], tokens[:, None])
+        return F.relu(found[:, 0, 1:].mean(1) + torch.where(x.mean((1, 2, 3)) > 0.4, 9.0, -9.0)[:, None])
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_first_of_a_batch_does_not_decide_what_is_read(key):
+    images = torch.rand(2, 1, 2, 2, generator=torch.Generator().manual_seed(0)) / 4
+    images[1] += 0.7
+    model, targets = seeded(0, Dead).eval(), torch.tensor([0, 0])
+    together, alone = explain(key, model, images, targets), explain(key, model, images[1:], targets[1:])
+    torch.testing.assert_close(together[1], alone[0], rtol=0, atol=1e-6)
+
+
 def test_looking_changes_nothing(small):
     with torch.no_grad(), untouched(small.model, small.inputs):
         alone = small.model(small.inputs)
