@@ -126,16 +126,16 @@ def bounded_rule(layer: Layer, relevance: Tensor, low: Tensor, high: Tensor) -> 
     return sum((point * share_ for point, share_ in zip(points, shares, strict=True)), torch.zeros_like(low))
 
 
-def positive_sum(inputs: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """A sum or an average that hands its relevance to positive summands alone, in proportion."""
-    here = inputs.detach()
-    value = function(here)
-    kept = value.clone()  # what comes next may work in place
+def by_sign(value: Tensor, relevance: Tensor, rule: Callable[[Tensor, bool], Tensor]) -> Tensor:
+    """What `rule` says of the relevance of positive values, and of that of negative ones by what makes them so.
 
-    def back(signal: Tensor) -> Tensor:
-        return torch.where(here > 0, pulled(function, (here.clamp(min=0),), kept * signal)[0], 0)
-
-    return ruled(inputs, value, back)
+    Below zero no ReLU lets a value have relevance. Where none comes after a layer, a negative value is a positive one with all weights
+    to and from it negated, and is to share as that would.
+    """
+    below = torch.where(value < 0, relevance, 0)
+    if not bool(below.any()):
+        return rule(relevance, False)
+    return rule(relevance - below, False) + rule(below, True)
 
 
 class Relevance(Rules):
@@ -158,11 +158,11 @@ class Relevance(Rules):
         self.layers: dict[int, tuple[Tensor, str, Layer]] = {}
         self.images: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
-    def layer(self, name: str, layer: Layer, relevance: Tensor) -> Tensor:
-        """What goes back to a layer's inputs: a signal that times them is their relevance."""
+    def layer(self, name: str, layer: Layer, relevance: Tensor, value: Tensor) -> Tensor:
+        """What goes back to the inputs of a layer that gave `value`: a signal that times them is their relevance."""
         raise NotImplementedError
 
-    def first_layer(self, layer: Layer, relevance: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    def first_layer(self, layer: Layer, relevance: Tensor, value: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """The relevance of the values that a layer reads from the image."""
         return bounded_rule(layer, relevance, low, high)
 
@@ -244,9 +244,9 @@ class Relevance(Rules):
         kept = value.clone()  # what comes next may work in place
         if id(layer.inputs) in self.images:
             _, low, high = self.images[id(layer.inputs)]
-            found = ruled(layer.inputs, value, lambda signal: self.first_layer(layer, kept * signal, low, high))
+            found = ruled(layer.inputs, value, lambda signal: self.first_layer(layer, kept * signal, kept, low, high))
         else:
-            found = ruled(layer.inputs, value, lambda signal: self.layer(name, layer, kept * signal))
+            found = ruled(layer.inputs, value, lambda signal: self.layer(name, layer, kept * signal, kept))
         found.grad_fn.weighted = True  # type: ignore[union-attr]
         self.layers[id(found)] = (found, name, layer)
         return found
@@ -267,14 +267,47 @@ class Relevance(Rules):
 
 
 class Positive(Relevance):
-    """Rules for networks of ReLUs by which only what speaks for a unit shares its relevance: no share is negative."""
+    """Rules for networks of ReLUs by which only what speaks for a unit shares its relevance: no share is negative.
+
+    What speaks for the score is what raises it, also where it is negative: from the score down to the first layer on the way back, which
+    is the `top`.
+    """
 
     activations = RECTIFIERS
     allowed = MOVES | SCALES | POOLS
     expected = "convolutions and linear layers, batch normalisation right after them, ReLU, pooling and additions"
 
-    def layer(self, name: str, layer: Layer, relevance: Tensor) -> Tensor:
-        return positive_rule(layer, relevance)
+    def begin(self, inputs: Tensor) -> None:
+        super().begin(inputs)
+        self.top = True
+
+    def layer(self, name: str, layer: Layer, relevance: Tensor, value: Tensor) -> Tensor:
+        return self._signed(
+            value, relevance, lambda part, below: positive_rule(negated(layer) if below else layer, part)
+        )
+
+    def first_layer(self, layer: Layer, relevance: Tensor, value: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        bounded = lambda part, below: bounded_rule(negated(layer) if below else layer, part, low, high)  # noqa: E731
+        return self._signed(value, relevance, bounded)
+
+    def _signed(self, value: Tensor, relevance: Tensor, rule: Callable[[Tensor, bool], Tensor]) -> Tensor:
+        top, self.top = self.top, False
+        return rule(relevance, False) if top else by_sign(value, relevance, rule)
+
+    def positive_sum(self, inputs: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """A sum or an average that hands its relevance to summands of its own sign, those of the score to positive ones, in proportion."""
+        here = inputs.detach()
+        value = function(here)
+        kept = value.clone()  # what comes next may work in place
+
+        def share_of(relevance: Tensor, below: bool) -> Tensor:
+            chosen = here < 0 if below else here > 0
+            return torch.where(chosen, pulled(function, (here * chosen,), relevance)[0], 0)
+
+        def back(signal: Tensor) -> Tensor:
+            return share_of(kept * signal, False) if self.top else by_sign(kept, kept * signal, share_of)
+
+        return ruled(inputs, value, back)
 
     def rule(self, name: str, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         found = super().rule(name, function, args, kwargs)
@@ -282,10 +315,10 @@ class Positive(Relevance):
         if found is not None or not isinstance(at, Tensor) or not at.requires_grad or id(at) in self.images:
             return found
         if name in AVERAGES:
-            return positive_sum(at, lambda summands: function(summands, *rest, **kwargs))
+            return self.positive_sum(at, lambda summands: function(summands, *rest, **kwargs))
         if name == "add" and isinstance(rest[0], Tensor) and rest[0].requires_grad and "alpha" not in kwargs:
             shape = (at.detach() + rest[0].detach()).shape
-            return positive_sum(torch.stack([at.expand(shape), rest[0].expand(shape)]), lambda pair: pair.sum(0))
+            return self.positive_sum(torch.stack([at.expand(shape), rest[0].expand(shape)]), lambda pair: pair.sum(0))
         return None
 
 

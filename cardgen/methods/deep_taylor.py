@@ -43,14 +43,16 @@ def deep_taylor(
     - the layer on the image, the z^B-rule: R_i = Σ_j (x_i w_ij − l_i w_ij⁺ − h_i w_ij⁻) / Σ_i (x_i w_ij − l_i w_ij⁺ − h_i w_ij⁻) · R_j,
       with the bounds l and h of the space.
 
-    Sums, averages and additions share among positive summands in proportion; the larger input of a max pool takes all; ReLUs pass
+    Sums, averages and additions share among summands of their sign in proportion; the larger input of a max pool takes all; ReLUs pass
     relevance on unchanged; batch normalisation right after a layer is merged into it. Montavon, Lapuschkin, Binder, Samek, Müller 2017.
     Units: logits.
 
     The paper takes scores and activations to be positive and biases not to be. Here a negative score starts with its size, so that
     the largest share still is what speaks most for the class. Biases are left out of the sums, as in the paper, whatever their sign.
-    Activations below zero, which residual blocks add up, share (a_i w_ij)⁺. Relevance is lost only where an output that has some gets
-    nothing positive from any input, that is from its bias alone. Networks with other activations than ReLU are refused.
+    Activations below zero, which residual blocks add up, share (a_i w_ij)⁺; where such a value itself has relevance, as behind
+    convolutions without ReLU, it shares among what makes it negative, as the value with the other sign would. Relevance is lost only
+    where an output that has some gets nothing of its sign from any input, that is from its bias alone. Networks with other activations
+    than ReLU are refused.
 
     Raises:
         CardgenError: inputs that leave their space.

@@ -24,15 +24,11 @@ class _Excitation(Positive):
 
     def __init__(self, contrastive: bool) -> None:
         super().__init__(UNNORMALISED)
-        self.contrastive, self.top = contrastive, True
+        self.contrastive = contrastive
 
-    def begin(self, inputs: Tensor) -> None:
-        super().begin(inputs)
-        self.top = True
-
-    def layer(self, name: str, layer: Layer, relevance: Tensor) -> Tensor:
+    def layer(self, name: str, layer: Layer, relevance: Tensor, value: Tensor) -> Tensor:
         if not self.top:
-            return positive_rule(layer, relevance)
+            return super().layer(name, layer, relevance, value)
         self.top = False
         chances = share(relevance, relevance.sum(list(range(1, relevance.ndim)), keepdim=True))
         found = positive_rule(layer, chances)
@@ -125,9 +121,9 @@ def excitation_backprop(
     the last layer with rectified maps of at least twice the height and width of the last convolutional ones.
 
     For what the paper's networks do not have: batch normalisation right after a layer is merged into it, and summands share chances in
-    proportion, those below zero getting none. The authors' code for residual networks hands all chances of a sum to its second
-    summand, and leaves batch normalisation out of account. An activation below zero excites along negative weights. Chances are lost
-    where a unit gets nothing positive from any input.
+    proportion, those of another sign than the sum getting none. The authors' code for residual networks hands all chances of a sum to
+    its second summand, and leaves batch normalisation out of account. An activation below zero excites along negative weights, and is
+    excited by what makes it negative. Chances are lost where a unit gets nothing of its sign from any input.
 
     Args:
         contrastive: whether what would speak against the class as well is taken off.

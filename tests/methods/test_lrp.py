@@ -216,6 +216,49 @@ def test_at_the_last_features_of_a_pooling_network_it_is_a_map_of_weighted_featu
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
 
 
+class Bottleneck(nn.Module):
+    """As in MobileNetV2: values without a ReLU, which are added and go on below zero as above it. No biases."""
+
+    def __init__(self):
+        super().__init__()
+        layer = lambda *size: nn.Conv2d(*size, bias=False)  # noqa: E731
+        self.stem, self.grow, self.shrink, self.last = layer(3, 5, 3), layer(5, 4, 1), layer(4, 5, 1), layer(5, 6, 3)
+        self.head = nn.Linear(6, 4, bias=False)
+
+    def forward(self, x):
+        y = self.stem(x)
+        y = y + self.shrink(self.grow(y).relu())
+        return self.head(self.last(y).relu().mean((2, 3)))
+
+
+class TestValuesWithoutReLU:
+    def test_deep_taylor_loses_nothing_below_zero(self):
+        small = small_subject(seeded(0, Bottleneck).eval(), 12, 10)
+        found = explain("deep_taylor", *small.call)
+        with torch.no_grad():
+            scores = small.model(small.inputs).gather(1, small.targets[:, None])[:, 0]
+        torch.testing.assert_close(found.sum((1, 2)), scores.abs(), rtol=1e-4, atol=1e-6)
+        assert found.min() >= -1e-6 * found.max()
+
+    @pytest.mark.parametrize("key", ["deep_taylor", "excitation_backprop"])
+    def test_it_is_the_same_map_with_values_of_the_other_sign(self, key):
+        """Negating weights to and from a value that has no ReLU changes nothing that the network computes."""
+        small = small_subject(seeded(0, Bottleneck).eval(), 12, 10)
+        turned = copy.deepcopy(small.model)
+        sign = torch.tensor([1.0, -1, -1, 1, -1])
+        with torch.no_grad():
+            for rows in (turned.stem, turned.shrink):
+                rows.weight *= sign[:, None, None, None]
+            for columns in (turned.grow, turned.last):
+                columns.weight *= sign[:, None, None]
+        first = seeded(1, lambda: nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU())).eval()
+        found, wanted = (
+            explain(key, Written(model, first), *small.call[1:], layer="first.1") for model in (turned, small.model)
+        )
+        assert wanted.amax() > 0
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
 class Prepared(nn.Module):
     """A network that normalises, pads and cuts its images itself."""
 
