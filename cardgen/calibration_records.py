@@ -89,7 +89,7 @@ class Judge:
 
     def _larger(self, found: Calibration, parts: Mapping[str, Value]) -> bool:
         """Whether a record answers the same question with more repetitions or images."""
-        sizes = ("images", "repetitions", "banks")
+        sizes = ("images", "repetitions", "n", "banks")
         same = all(found.key_parts.get(name) == value for name, value in parts.items() if name not in sizes)
         mine, theirs = (self.size.images, self.size.repetitions), (found.images, found.repetitions)
         return same and mine != theirs and all(a <= b for a, b in zip(mine, theirs, strict=True))
