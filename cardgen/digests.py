@@ -50,11 +50,12 @@ def _ways(parameters: Mapping[str, Value], known: Mapping[str, Value]) -> Iterat
     """Parameters of the method, and of the metric; names that both have stand only once."""
     items = list(parameters.items())
     for at in range(len(items) + 1):
-        first, rest = items[:at], dict(items[at:])
-        methods = [dict(first), known] if known.keys() == dict(first).keys() else [dict(first)]
+        first, rest = dict(items[:at]), dict(items[at:])
         for size in range(min(at, SHARED) + 1):
-            for shared in combinations(first, size):
-                yield from ((method, {**rest, **dict(shared)}) for method in methods)
+            for shared in combinations(first.items(), size):
+                # what stands is the metric's; the method's own is told elsewhere, beside sizes that a budget may have cut here
+                own = {name: known[name] for name, _ in shared if name in known}
+                yield from ((method, {**rest, **dict(shared)}) for method in (first, {**first, **own}))
 
 
 def _rounded(value: Value) -> bool:

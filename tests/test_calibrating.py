@@ -211,7 +211,9 @@ class TestSizes:
         assert other == one
         other, _ = calibrate(tmp_path, Size(30, 4, 20))
         assert other == one
-        other, _ = calibrate(tmp_path, Size(30, 4, 15))  # as where another metric, of smaller samples, requires this one
+        other, _ = calibrate(
+            tmp_path, Size(30, 4, 15)
+        )  # as where another metric, of smaller samples, requires this one
         assert other == one
         more, _ = calibrate(tmp_path, Size(40, 5, 20))
         assert more["judged"].repetitions == 5

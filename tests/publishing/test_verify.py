@@ -146,6 +146,13 @@ def test_keys_with_parameters_of_one_name_or_rounded_ones(
     assert key_fits(stored.model_copy(update={"key": "0" * 32}), of_method) is (None if fits is None else False)
 
 
+def test_the_key_of_a_record_whose_budget_cut_a_size_beside_a_parameter_of_one_name() -> None:
+    found = keyed("deletion", of_method={"n_samples": 6, "steps": 25}, of_metric={"steps": 50})
+    assert found.parameters == {"n_samples": 6, "steps": 50}
+    assert key_fits(found, {"n_samples": 16, "steps": 25}) is True
+    assert key_fits(found, {"n_samples": 16, "steps": 20}) is False
+
+
 def test_the_keys_of_the_committed_records_are_those_of_their_parts() -> None:
     folder = Path(__file__).parents[2] / "evaluations" / "digit-cnn-digits-on-scenes"
     paths = [path for path in sorted(folder.glob("grad_cam/*.json")) if path.name != "method.json"]
