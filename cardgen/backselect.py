@@ -45,8 +45,12 @@ def ranked(
             background has it.
 
     Raises:
-        CardgenError: a confidence that is no share.
+        CardgenError: a confidence that is no share; or one of the model's that is no number.
     """
+    if not bool(confidences.isfinite().all()):
+        raise CardgenError(
+            "the model returned NaN or infinities; expected finite logits, also where the image is hidden; mend the model"
+        )
     if not 0 < confidence <= 1:
         raise CardgenError(
             f"a subset that keeps {confidence:g} of the confidence; expected a share above 0, up to 1; mend the parameter confidence"

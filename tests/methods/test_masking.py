@@ -435,3 +435,18 @@ def test_nothing_is_touched(tiny, key):
     tiny.model.train()
     with untouched(tiny.model, tiny.inputs, tiny.targets):
         run(key, tiny)
+
+
+@pytest.mark.parametrize("key", KEYS[:2])
+def test_a_model_that_gives_no_number_where_the_image_is_hidden_is_told(key, tiny):
+    class Odd(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            hidden = ((x - 0.5).abs() < 1e-6).all(1).any(2).any(1)
+            return torch.where(hidden[:, None], torch.nan, self.inner(x))
+
+    with pytest.raises(CardgenError, match=r"^the model returned NaN or infinities; expected finite logits"):
+        run(key, tiny._replace(model=Odd(tiny.model)))
