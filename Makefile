@@ -18,6 +18,7 @@ cards: $(RUN)  ## measure the embedded subjects (quick) and leave cards in out/
 update: $(RUN)  ## measure at the budget of the committed cards and rewrite evaluations/ and cards/
 	$(BIN)/cardgen run --budget standard --methods core --out .
 	$(BIN)/cardgen run --budget standard --methods core $(MARKERS) --out .
+	$(BIN)/cardgen run --budget quick --methods all --out .
 
 calibrate: $(RUN)  ## how often verdicts are wrong; hours
 	$(BIN)/cardgen calibrate --out .
