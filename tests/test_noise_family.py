@@ -35,7 +35,7 @@ RANDOMISED = (
     "independent_randomization",
     "target_sensitivity",
 )
-JUDGED = (*AGAINST_NOISE, "plausibility", "increase_in_confidence", *RANDOMISED)
+JUDGED = (*AGAINST_NOISE, "plausibility", *RANDOMISED)
 UNDECIDED_BY_TRUTH = ("sufficiency", "minimality")
 """The mask, whose pixels tie, does no better there than a compact bump on digits on scenes (n = 181: effects of 0.17 and −0.05)."""
 CHEAP = {"steps": 25, "reinitialisations": 3, "depths": 2, "curve_samples": 8}
