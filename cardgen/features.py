@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cardgen.errors import CardgenError
 from cardgen.forward import logits, target_logits
 from cardgen.registry import unknown
-from cardgen.repair import Unhooked
+from cardgen.repair import Unhooked, hooked
 
 
 class _Call(NamedTuple):
@@ -131,20 +131,12 @@ def _outputs(model: nn.Module, example: Tensor, layer: str) -> list[Tensor]:
 
 def leaves_after(model: nn.Module, example: Float[Tensor, "n c h w"], layer: str) -> list[str]:
     """What runs after a layer, as "Linear (head)": modules without children, in the order of their calls."""
-    calls: list[tuple[str, nn.Module]] = []
-    found = dict(model.named_modules())
-    handles = [
-        module.register_forward_hook(lambda m, _, __, name=name: calls.append((name, m)))
-        for name, module in found.items()
-    ]
-    try:
-        with torch.no_grad():
-            model.forward(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-    last = max(i for i, (_, module) in enumerate(calls) if module is found[layer])
-    return [f"{type(m).__name__} ({name})" for name, m in calls[last + 1 :] if not any(True for _ in m.children())]
+    names = {module: name for name, module in model.named_modules()}
+    calls: list[nn.Module] = []
+    with torch.no_grad(), hooked(list(names), lambda _: None, calls.append):
+        model.forward(example)
+    last = max(i for i, module in enumerate(calls) if names[module] == layer)
+    return [f"{type(m).__name__} ({names[m]})" for m in calls[last + 1 :] if not any(True for _ in m.children())]
 
 
 def _named(model: nn.Module, layer: str) -> nn.Module:
