@@ -1,5 +1,8 @@
 """The Python interface: explain, measure, evaluate, on any module that gives logits."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -9,6 +12,7 @@ from cardgen.errors import CardgenError
 from cardgen.forward import prepared
 from cardgen.methods import METHODS
 from cardgen.metrics import METRICS
+from cardgen.recipes import Sibling, sibling
 from cardgen.records import Value
 from cardgen.scores import Scores
 from cardgen.space import Space
@@ -73,6 +77,7 @@ def measure(
     batch: int = BATCH,
     space: Space | None = None,
     layer: str | None = None,
+    siblings: Mapping[str, nn.Module] | None = None,
     method_params: dict[str, Value] | None = None,
     **params: Value,
 ) -> Scores:
@@ -92,6 +97,7 @@ def measure(
         batch: samples to forward at once.
         space: bounds and mean of the inputs' channels; an image in [0, 1] with a grey mean if None.
         layer: for methods of class activation; found if None.
+        siblings: other trained models, by name (seed-1, random-labels, architecture, scene), for metrics that compare with them.
         method_params: the method's hyperparameters.
         **params: the metric's parameters.
 
@@ -101,6 +107,7 @@ def measure(
     chosen = METRICS[metric]
     parameters = chosen.parameters(params)
     subject = make_subject(model, inputs, targets, masks, space, seed, batch, layer)
+    subject = replace(subject, siblings=named(siblings or {}))
     if (maps is None) == (method is None):
         raise CardgenError(
             "measure needs maps= or method=, one of the two: maps of your own, or the method that makes them"
@@ -111,6 +118,15 @@ def measure(
         explainer = METHODS[str(method)]
         study = Study(subject, len(subject), explainer, explainer.parameters(method_params or {}))
     return chosen.measure(study, parameters)
+
+
+def named(siblings: Mapping[str, nn.Module]) -> dict[Sibling, nn.Module]:
+    """Models by what they are to the one explained, from names such as seed-1.
+
+    Raises:
+        CardgenError: a name of no kind of sibling.
+    """
+    return {sibling(name): module for name, module in siblings.items()}
 
 
 def _own_maps(maps: Tensor, inputs: Tensor) -> Float[Tensor, "n h w"]:

@@ -1,5 +1,6 @@
 """One `cardgen calibrate`: banks of scores, measured; then repeated verdicts, and a calibration record for each metric."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from cardgen.config import RunConfig
 from cardgen.display import say, shared, watching
 from cardgen.draws import generator
 from cardgen.errors import CardgenError
+from cardgen.kin import Family
 from cardgen.memo import Memo
 from cardgen.methods import METHODS
 from cardgen.metrics import METRICS
@@ -21,6 +23,7 @@ from cardgen.own_methods import own_methods
 from cardgen.plan import Job, Maker, Plan, chosen_methods, chosen_metrics
 from cardgen.records import Value
 from cardgen.runner import Runner
+from cardgen.session import with_siblings
 from cardgen.store import Store
 from cardgen.subjects.loading import Loaded, load_subject
 from cardgen.weights import weights_digest
@@ -45,6 +48,7 @@ def _calibrate(config: RunConfig, size: Size, console: Console) -> int:
     _require(size, len(loaded.subject))
     config = config.model_copy(update={"n": size.images})
     store = Store(config.out / "evaluations", loaded.record.slug)
+    loaded = with_siblings(config, loaded, store, lambda line: say(console, line))
     twin = linear(loaded)
     makers = {"": Maker(config, loaded, BUDGETS[config.budget]), LINEAR: Maker(config, twin, BUDGETS[config.budget])}
     banks, failed = _banks(config, makers, console), False
@@ -115,10 +119,30 @@ def linear(loaded: Loaded) -> Loaded:
         for parameter in layer.parameters():
             parameter.uniform_(-1, 1, generator=draws).div_(layer.in_features**0.5)
     model = nn.Sequential(nn.Flatten(), layer.to(inputs.device, inputs.dtype))
-    subject = replace(loaded.subject, model=model, memo=Memo(), layer=None)
+    family = _relatives(model, loaded.family, draws)
+    subject = replace(loaded.subject, model=model, memo=Memo(), layer=None, siblings=family.modules)
     with subject.open():
         targets = subject.probabilities(len(subject)).argmax(1)
-    return replace(loaded, subject=replace(subject, targets=targets), weights=weights_digest(model))
+    return replace(loaded, subject=replace(subject, targets=targets), weights=weights_digest(model), family=family)
+
+
+UNRELATED = ("random-labels", "scene")
+"""Kinds of siblings that learnt something else."""
+CLOSE = 0.1
+
+
+def _relatives(model: nn.Module, family: Family, draws: torch.Generator) -> Family:
+    """Linear siblings of a linear model: weights drawn anew where a sibling learnt something else, else the model's, a tenth off."""
+    found = {}
+    for sibling, kin in family.found.items():
+        other = copy.deepcopy(model)
+        with torch.no_grad():
+            for parameter in other.parameters():
+                spread = parameter.std()
+                parameter.mul_(float(sibling.kind not in UNRELATED))
+                parameter.add_(torch.randn(parameter.shape, generator=draws).to(parameter) * spread * (1 if sibling.kind in UNRELATED else CLOSE))
+        found[sibling] = replace(kin, module=other, digest=weights_digest(other), accuracy=None)
+    return replace(family, found=found)
 
 
 def jobs(metric: str, makers: Mapping[str, Maker], methods: Sequence[str]) -> dict[str, list[Job]]:

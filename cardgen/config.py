@@ -12,12 +12,27 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from cardgen.budgets import BudgetName
 from cardgen.errors import CardgenError
+from cardgen.recipes import sibling
 from cardgen.registry import unknown
 from cardgen.thresholds import Thresholds
 
 FILE = "cardgen.yaml"
 SLUG = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 TAKEN = "literature"
+
+
+class SiblingModel(BaseModel):
+    """A sibling that is a model of its own: named as by --model; with `weights: none` it is trained, as another architecture."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    model: str
+    weights: str | None = None
+    num_classes: int | None = Field(default=None, ge=2)
+
+    @property
+    def untrained(self) -> bool:
+        """Whether it names an architecture only."""
+        return self.weights == "none"
 
 
 class RunConfig(BaseModel):
@@ -31,6 +46,10 @@ class RunConfig(BaseModel):
     data: str = "digits-on-scenes"
     classes: Path | None = None
     ratings: Path | None = None
+    siblings: dict[str, str | SiblingModel] = {}
+    train: str | None = None
+    train_data: str | None = None
+    train_budget: float | None = Field(default=None, gt=0)
     name: str | None = None
     methods: tuple[str, ...] = Field(default=("core",), min_length=1)
     method: tuple[Path, ...] | None = None
@@ -49,6 +68,16 @@ class RunConfig(BaseModel):
     missing: bool = False
     dry_run: bool = False
     thresholds: Thresholds = Thresholds()
+
+    @field_validator("siblings")
+    @classmethod
+    def _known(cls, siblings: dict[str, str | SiblingModel]) -> dict[str, str | SiblingModel]:
+        for name in siblings:
+            try:
+                sibling(name)
+            except CardgenError as error:
+                raise ValueError(str(error)) from None
+        return siblings
 
     @field_validator("name")
     @classmethod

@@ -1,7 +1,7 @@
 """The whole line on tensors: methods through metrics to records, on a model and samples of one's own."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
-from cardgen.api import BATCH, make_subject
+from cardgen.api import BATCH, make_subject, named
 from cardgen.budgets import BudgetName
 from cardgen.config import RunConfig
 from cardgen.digests import digest
 from cardgen.forward import all_logits, prepared
+from cardgen.kin import Family, Kin
 from cardgen.plan import make_plan
 from cardgen.records import Record, SubjectRecord
 from cardgen.runner import Runner
@@ -39,6 +40,7 @@ def evaluate(
     batch: int = BATCH,
     space: Space | None = None,
     layer: str | None = None,
+    siblings: Mapping[str, nn.Module] | None = None,
     out: str | Path | None = None,
     name: str = "model-data",
 ) -> list[Record]:
@@ -57,6 +59,7 @@ def evaluate(
         batch: samples to forward at once.
         space: bounds and mean of the inputs' channels; an image in [0, 1] with a grey mean if None.
         layer: for methods of class activation; found if None.
+        siblings: other trained models, by name, as for `measure`; what takes others is skipped.
         out: folder whose `evaluations/` takes the records, and from which an interrupted call goes on; else nothing is kept.
         name: the subject's folder there.
 
@@ -73,7 +76,7 @@ def evaluate(
         layer=layer,
         target="given",
     )
-    loaded = describe(subject, labels, name)
+    loaded = related(describe(subject, labels, name), siblings or {})
     with tempfile.TemporaryDirectory() as scratch:
         store = Store(Path(out or scratch) / "evaluations", name)
         plan = make_plan(config, loaded)
@@ -84,6 +87,15 @@ def evaluate(
             if not job.method.entry.control
             and (record := store.record(store.path(job.method.entry, job.metric.entry.key)))
         ]
+
+
+def related(loaded: Loaded, siblings: Mapping[str, nn.Module]) -> Loaded:
+    """The subject with sibling models of the caller's."""
+    found = {
+        sibling: Kin(module.eval(), weights_digest(module), None, "given") for sibling, module in named(siblings).items()
+    }
+    family = Family(found)
+    return replace(loaded, family=family, subject=replace(loaded.subject, siblings=family.modules))
 
 
 def describe(subject: Subject, labels: Int[Tensor, " n"] | None, name: str) -> Loaded:

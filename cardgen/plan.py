@@ -11,6 +11,7 @@ from cardgen.forward import prepared
 from cardgen.keys import data_part, key_parts
 from cardgen.methods import CHANNELS, METHODS, Explainer, Method, real_methods, require_fit
 from cardgen.metrics import METRICS, Metric
+from cardgen.recipes import Sibling
 from cardgen.records import Value
 from cardgen.registry import unknown
 from cardgen.study import Subject
@@ -24,7 +25,10 @@ COMPARED = {"vs_noise": ("noise", "prior"), "unchanged": ("prior",)}
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One metric of one method on the first n samples; `skip` says why it is not measured; `channels` are the layer's feature maps."""
+    """One metric of one method on the first n samples; `skip` says why it is not measured; `channels` are the layer's feature maps.
+
+    `siblings` are the other trained models that it takes.
+    """
 
     method: Method
     method_parameters: Mapping[str, Value]
@@ -34,6 +38,7 @@ class Job:
     parts: Mapping[str, Value]
     skip: str = ""
     channels: int = CHANNELS
+    siblings: tuple[Sibling, ...] = ()
 
     @property
     def explainer(self) -> Explainer:
@@ -134,14 +139,17 @@ class Maker:
             parts["layer"] = self.config.layer
         if method.code:
             parts["code"] = method.code
+        siblings = (*metric.siblings(metric_parameters), *method.siblings)
+        skip = self._skip(method, metric) or self.loaded.family.reason(siblings)
+        if siblings and not skip:
+            parts["siblings"] = self.loaded.family.part(siblings)
         if "masks" in method.needs:
             parts["masks"] = data_part(self.loaded.samples)
         if metric.entry.rule == "ratings" and self.loaded.subject.ratings:
             parts["ratings"] = self.loaded.subject.ratings.digest
-        skip = self._skip(method, metric)
         channels = self.channels if method.entry.access == "features" and not skip else CHANNELS
         skip = skip or _dear(Explainer(method, method_parameters, channels), again)
-        return Job(method, method_parameters, metric, metric_parameters, n, parts, skip, channels)
+        return Job(method, method_parameters, metric, metric_parameters, n, parts, skip, channels, siblings)
 
     @cached_property
     def channels(self) -> int:
@@ -163,6 +171,8 @@ class Maker:
             return "the data has no ground-truth masks"
         if "weights" in metric.entry.needs and self.loaded.black_box:
             return "needs the model's weights, and the model is a black box that gives only outputs"
+        if method.siblings and metric.other_networks:
+            return "the method trains a network for one model, and this explains others as well"
         if "classes" in metric.entry.needs and len(record.classes) == 1:
             return "compares two classes; the model has one"
         return self._once(f"metric {metric.entry.key}", lambda: self._refused(metric)) or self._once(
@@ -214,6 +224,15 @@ def _refused(check: Callable[[], object], subject: Subject) -> str:
     except Exception:
         return ""
     return ""
+
+
+def siblings_of(config: RunConfig) -> list[Sibling]:
+    """The other trained models that the methods and metrics of a run take, each once."""
+    budget = BUDGETS[config.budget]
+    wanted = [s for key in chosen_methods(config.methods) for s in METHODS[key].siblings]
+    for metric in (METRICS[key] for key in chosen_metrics(config.metrics)):
+        wanted += metric.siblings(metric.parameters(sized(metric.defaults, budget.metric)))
+    return list(dict.fromkeys(wanted))
 
 
 def chosen_methods(names: Sequence[str]) -> list[str]:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
+from cardgen.errors import CardgenError
+
 
 @dataclass(frozen=True)
 class Original:
@@ -59,5 +61,41 @@ class Targets:
     choose: Callable[[Any, slice], Any] = field(compare=False)
 
 
-Recipe = Original | Reseed | Weights | Network | Inputs | Targets
+@dataclass(frozen=True)
+class Sibling:
+    """Another trained model in the model's place: `kind` says how they are related, `variant` tells those of one kind apart.
+
+    Kinds: `seed` (trained again), `random-labels`, `architecture`, `scene` (on the same images, to name what is behind the object),
+    `compressed` (pruned, int8), `masker` (a masking network, by the key of its method).
+    """
+
+    kind: str
+    variant: int | str = ""
+
+    @property
+    def name(self) -> str:
+        """As in cardgen.yaml, in files and in records: seed-1."""
+        return f"{self.kind}-{self.variant}" if self.variant != "" else self.kind
+
+
+KINDS = ("seed", "random-labels", "architecture", "scene", "compressed", "masker")
+
+
+def sibling(name: str) -> Sibling:
+    """The sibling of a name.
+
+    Raises:
+        CardgenError: a name of no kind, or none that says which of its kind.
+    """
+    kind = next((kind for kind in KINDS if name == kind or name.startswith(f"{kind}-")), "")
+    variant = name.removeprefix(kind).removeprefix("-")
+    if not kind or (kind == "seed" and not variant.isdecimal()):
+        raise CardgenError(
+            f"sibling {name!r}; expected seed-1 or another number, random-labels, architecture, scene, compressed-pruned, compressed-int8, "
+            "or masker-METHOD; mend the name"
+        )
+    return Sibling(kind, int(variant) if variant.isdecimal() else variant)
+
+
+Recipe = Original | Reseed | Weights | Network | Sibling | Inputs | Targets
 ORIGINAL = Original()

@@ -215,7 +215,7 @@ class Runner:
             p=decision.p,
             advice=decision.advice,
             controls=dict(decision.controls),
-            reported=dict(scores.reported) if scores else {},
+            reported={**scores.reported, **self.loaded.family.told(job.siblings)} if scores else {},
             curve=scores.curve if scores else None,
             rule=Rule(name=job.metric.entry.rule, thresholds=thresholds),
             parameters={**job.method_parameters, **job.metric_parameters},

@@ -1,5 +1,6 @@
 """One `cardgen run`: subject, plan, measuring, cards; and what is said of it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from rich.console import Console
@@ -9,11 +10,13 @@ from cardgen.config import RunConfig
 from cardgen.display import built, say, shared, watching
 from cardgen.leftovers import leftovers
 from cardgen.own_methods import own_methods
-from cardgen.plan import Job, make_plan
+from cardgen.plan import Job, make_plan, siblings_of
 from cardgen.plan_report import plan_lines, skips
 from cardgen.runner import Outcome, Runner
 from cardgen.store import Store
-from cardgen.subjects.loading import load_subject
+from cardgen.subjects.loading import Loaded, load_subject
+from cardgen.subjects.siblings import FOLDER, Search
+from cardgen.subjects.train_data import raising
 from cardgen.words import plural
 
 FAILED = 1
@@ -32,7 +35,6 @@ def run_session(config: RunConfig, console: Console) -> int:
 def _run(config: RunConfig, console: Console) -> int:
     loaded = load_subject(config)
     record = loaded.record
-    plan = make_plan(config, loaded)
     accuracy = "" if record.accuracy is None else f", accuracy {record.accuracy:.1%}"
     say(
         console,
@@ -40,6 +42,8 @@ def _run(config: RunConfig, console: Console) -> int:
         f"batches of {loaded.subject.batch}",
     )
     store = Store(config.out / "evaluations", record.slug)
+    loaded = with_siblings(config, loaded, store, lambda line: say(console, line))
+    plan = make_plan(config, loaded)
     for note in loaded.notes:
         say(console, note)
     if record.health == "chance" and not config.force_unhealthy:
@@ -64,6 +68,16 @@ def _run(config: RunConfig, console: Console) -> int:
         say(console, line)
     say(console, f"Cards: {config.out / 'cards' / 'README.md'}")
     return FAILED if outcome.errors else 0
+
+
+def with_siblings(config: RunConfig, loaded: Loaded, store: Store, tell: Callable[[str], None]) -> Loaded:
+    """The subject with the other trained models that the run compares with; trained first where they have to be."""
+    needed = siblings_of(config)
+    if not needed or (loaded.record.health == "chance" and not config.force_unhealthy):
+        return loaded
+    how = "it is trained by `cardgen run`" if config.dry_run else raising(config, loaded, tell)
+    family = Search(config, loaded, store.root / FOLDER, how).family(needed)
+    return replace(loaded, family=family, subject=replace(loaded.subject, siblings=family.modules))
 
 
 def _untested(store: Store, job: Job) -> bool:

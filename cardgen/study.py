@@ -19,7 +19,7 @@ from cardgen.forward import all_logits, counted, prepared, with_classes
 from cardgen.memo import Memo
 from cardgen.methods import Context, Method, attributions, reduced, require_fit
 from cardgen.ratings import Ratings
-from cardgen.recipes import ORIGINAL, Inputs, Network, Original, Recipe, Reseed, Targets, Weights
+from cardgen.recipes import ORIGINAL, Inputs, Network, Original, Recipe, Reseed, Sibling, Targets, Weights
 from cardgen.records import Value
 from cardgen.similarity import is_flat
 from cardgen.space import COLOURS, PICTURES, UNNORMALISED, Space, substrate
@@ -50,6 +50,7 @@ class Subject:
             on which count came first.
         ratings: people's, of maps of these samples, where there are any.
         ruled: whether the masks are proven to be the pixels that drive the model, all of them and no others.
+        siblings: other trained models, which take the same inputs.
     """
 
     model: nn.Module
@@ -64,6 +65,7 @@ class Subject:
     cuts: tuple[int, ...] = ()
     ratings: Ratings | None = None
     ruled: bool = False
+    siblings: Mapping[Sibling, nn.Module] = field(default_factory=dict)
     memo: Memo = field(default_factory=Memo)
 
     def __len__(self) -> int:
@@ -166,9 +168,24 @@ class Subject:
         return found
 
     def targets_of(self, part: slice, recipe: Recipe) -> Int[Tensor, " m"]:
-        """The class explained of some samples under a recipe."""
+        """The class explained of some samples under a recipe; a model of other classes explains the one that it predicts."""
+        if isinstance(recipe, Sibling) and recipe.kind == "scene":
+            return self.logits(part.stop, recipe)[part].argmax(1)
         found: Tensor = recipe.choose(self, part) if isinstance(recipe, Targets) else self.targets[part]
         return found
+
+    def sibling(self, recipe: Sibling) -> nn.Module:
+        """A sibling of the model.
+
+        Raises:
+            CardgenError: it is not there.
+        """
+        if recipe not in self.siblings:
+            raise CardgenError(
+                f"needs the sibling model {recipe.name}; expected it among the subject's siblings, got none of that name; name one under "
+                f"`siblings:` in cardgen.yaml, or give siblings="
+            )
+        return self.siblings[recipe]
 
     @contextmanager
     def changed(self, recipe: Recipe) -> Iterator[nn.Module]:
@@ -176,6 +193,11 @@ class Subject:
         if isinstance(recipe, Network):
             other = self.memo.get(("network", recipe.name), lambda: recipe.build(self.model, self.inputs[:1]))
             with prepared(other):
+                yield other
+            return
+        if isinstance(recipe, Sibling):
+            other = self.sibling(recipe)
+            with prepared(other), counted(other, self.memo.add):
                 yield other
             return
         with ExitStack() as stack:
@@ -210,10 +232,22 @@ class Subject:
         """How often each pixel belongs to the object."""
         return None if self.masks is None else self.masks.float().mean(0)
 
-    def context(self, part: slice, seed: int, method: Method) -> Context:
+    def features_of(self, recipe: Recipe) -> str:
+        """That layer of the model under a recipe: of the same name, or found in a sibling that has none such."""
+        if not isinstance(recipe, Sibling) or self.features in dict(self.sibling(recipe).named_modules()):
+            return self.features
+
+        def find() -> str:
+            with prepared(self.sibling(recipe)):
+                return last_features(self.sibling(recipe), self.inputs[:1])
+
+        found: str = self.memo.get(("features", recipe), find)
+        return found
+
+    def context(self, part: slice, seed: int, method: Method, recipe: Recipe = ORIGINAL) -> Context:
         """What a method gets to know of some samples."""
         masks = None if self.masks is None else self.masks[part]
-        layer = self.features if method.entry.access == "features" else self.layer
+        layer = self.features_of(recipe) if method.entry.access == "features" else self.layer
         return Context(self.ids[part], seed, self.space, self.batch, masks, layer, self.mean_mask)
 
 
@@ -270,9 +304,9 @@ class Study:
             if isinstance(recipe, Reseed) and recipe.draw
             else subject.seed
         )
-        context = subject.context(part, seed, method)
+        context = subject.context(part, seed, method, recipe)
         inputs, targets = subject.inputs_of(part, recipe), subject.targets_of(part, recipe)
-        network = recipe if isinstance(recipe, Network) else ORIGINAL
+        network = recipe if isinstance(recipe, Network | Sibling) else ORIGINAL
         if isinstance(recipe, Network):
             context = recipe.told(context)
         with subject.changed(recipe) as model:

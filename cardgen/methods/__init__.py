@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from cardgen.draws import generator
 from cardgen.errors import CardgenError
 from cardgen.facts import Facts
+from cardgen.recipes import Sibling
 from cardgen.records import Access, MethodEntry, Source, Value
 from cardgen.registry import Registry, unknown
 from cardgen.space import UNNORMALISED, Space
@@ -79,6 +80,7 @@ class Method:
     fits: Fits = lambda model, example: None
     terms: Terms | None = None
     class_specific: bool = True
+    siblings: tuple[Sibling, ...] = ()
     code: str = ""
     facts: Facts | None = None
 
@@ -138,6 +140,7 @@ def method(
     fits: Fits = lambda model, example: None,
     terms: Terms | None = None,
     class_specific: bool = True,
+    siblings: tuple[Sibling, ...] = (),
     version: int = 1,
     passes: Callable[[Mapping[str, Any]], int] = lambda parameters: 0,
 ) -> Callable[[F], F]:
@@ -159,6 +162,7 @@ def method(
         terms: the same attributions as a sum of tensors that autograd follows back to the inputs, where they are differentiable and
             the derivative is not zero by nature.
         class_specific: whether the map is of one class; false for methods that give one map for all.
+        siblings: networks that are trained for the model and that the method takes.
         version: of the numbers.
         passes: samples forwarded (a backward pass counts as one) for one map, from the hyperparameters and, under `channels`, the number
             of the layer's feature maps.
@@ -175,7 +179,8 @@ def method(
 
     def register(function: F) -> F:
         _require_call(key, function)
-        METHODS.add(key, Method(entry, function, passes, needs, complete, ranges or {}, fits, terms, class_specific))
+        made = Method(entry, function, passes, needs, complete, ranges or {}, fits, terms, class_specific, siblings)
+        METHODS.add(key, made)
         return function
 
     return register

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from cardgen.methods import Explainer, Fits, keyword_defaults, merged
+from cardgen.recipes import Sibling
 from cardgen.records import Attribute, Direction, MetricEntry, Source, Value
 from cardgen.registry import Registry
 from cardgen.scores import Scores
@@ -20,6 +21,7 @@ Size = Literal["maps", "again", "few"]
 Measure = Callable[..., Scores]
 F = TypeVar("F", bound=Callable[..., Any])
 Passes = Callable[[int, Explainer, Mapping[str, Any]], int]
+Siblings = Callable[[Mapping[str, Any]], tuple[Sibling, ...]]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Metric:
     size: Size
     passes: Passes
     fits: Fits = lambda model, example: None
+    siblings: Siblings = lambda parameters: ()
+    other_networks: bool = False
 
     @property
     def defaults(self) -> dict[str, Value]:
@@ -67,6 +71,8 @@ def metric(
     needs: tuple[str, ...] = (),
     requires: tuple[str, ...] = (),
     fits: Fits = lambda model, example: None,
+    siblings: Siblings = lambda parameters: (),
+    other_networks: bool = False,
     version: int = 1,
     passes: Passes = lambda n, explainer, parameters: n * explainer.passes,
 ) -> Callable[[F], F]:
@@ -87,6 +93,9 @@ def metric(
             changed, not only asked), or classes (two or more).
         requires: metrics whose pass this one's pass needs.
         fits: raises CardgenError where the model cannot be measured; the words up to the first `;` become the reason.
+        siblings: the other trained models that it takes, from its parameters.
+        other_networks: whether it explains networks other than the model, its siblings or such as are derived from it; a method that
+            trains a network of its own for the model cannot explain those.
         version: of the numbers.
         passes: samples forwarded in all, from (n, the method with its hyperparameters, parameters); an estimate for plans and progress.
     """
@@ -106,7 +115,7 @@ def metric(
     )
 
     def register(function: F) -> F:
-        METRICS.add(key, Metric(entry, function, size, passes, fits))
+        METRICS.add(key, Metric(entry, function, size, passes, fits, siblings, other_networks))
         return function
 
     return register

@@ -6,13 +6,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
+from torch import nn
 
+from cardgen.recipes import Sibling
 from cardgen.subjects import digits_on_scenes as digits
 from cardgen.subjects import markers_on_textures as textures
 from cardgen.subjects.data import Data
 from cardgen.subjects.marker_cnn import CLASSES, knows_rule, marker_cnn
 from cardgen.subjects.models import LoadedModel
-from cardgen.subjects.networks import load_embedded
+from cardgen.subjects.networks import SmallCNN, SmallResNet, load_embedded
 from cardgen.subjects.preprocess import Preprocess
 
 
@@ -47,6 +49,13 @@ def embedded_model(name: str) -> LoadedModel:
         return LoadedModel(marker_cnn(), name, description, Preprocess((side, side), None, mean, std), classes)
     preprocess = Preprocess((digits.SIZE, digits.SIZE), None, digits.MEAN, digits.STD)
     return LoadedModel(load_embedded(name), name, description, preprocess, classes)
+
+
+def sibling_network(model: str, sibling: Sibling) -> nn.Module | None:
+    """An untrained network for a sibling of an embedded model that has another architecture; None where there is none."""
+    if model != "digit-cnn":
+        return None
+    return SmallResNet() if sibling.kind == "architecture" else SmallCNN() if sibling.kind == "scene" else None
 
 
 def embedded_data(name: str, model: LoadedModel, outputs: int) -> Data:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from cardgen.errors import CardgenError
 from cardgen.features import check_layer
 from cardgen.forward import prepared
 from cardgen.intervals import wilson
+from cardgen.kin import Family
 from cardgen.methods import METHODS
 from cardgen.probe import batch_size
 from cardgen.ratings import read_ratings
@@ -48,6 +49,9 @@ class Loaded:
         samples: name of each sample, and a digest of its image, mask, label and normalisation.
         weights: digest of the model's weights.
         notes: what whoever runs it should know: images that could not be read, how classes were matched.
+        labels: of the samples, where there are any.
+        preprocess: from pictures to inputs; None where inputs were given.
+        family: sibling models.
     """
 
     subject: Subject
@@ -56,6 +60,9 @@ class Loaded:
     samples: tuple[tuple[str, str], ...]
     weights: str
     notes: tuple[str, ...] = ()
+    labels: Int[np.ndarray, " n"] | None = None
+    preprocess: Preprocess | None = None
+    family: Family = field(default_factory=Family)
 
     @property
     def black_box(self) -> bool:
@@ -118,7 +125,8 @@ def load_subject(config: RunConfig) -> Loaded:
         has_masks=data.masks is not None,
         **health(predicted, labels),
     )
-    return Loaded(replace(subject, targets=targets), record, data.images, samples, weights, data.notes)
+    subject = replace(subject, targets=targets)
+    return Loaded(subject, record, data.images, samples, weights, data.notes, data.labels, model.preprocess)
 
 
 def _model(config: RunConfig, device: torch.device) -> tuple[LoadedModel, torch.dtype]:

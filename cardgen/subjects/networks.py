@@ -47,6 +47,40 @@ class SmallCNN(nn.Module):
         return logits
 
 
+class SmallResNet(nn.Module):
+    """Another architecture for the same images: a strided convolution, three residual blocks, global average pooling, a linear layer.
+
+    Input and output as those of `SmallCNN`; the resolution falls 64, 32, 16, 8, and the last feature map is [n, 96, 8, 8].
+    """
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__()
+        self.stem = _block(3, 16, kernel=5, stride=2)
+        self.blocks = nn.Sequential(Residual(16, 32, stride=2), Residual(32, 64, stride=2), Residual(64, 96, stride=1))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.head = nn.Linear(96, num_classes)
+
+    def forward(self, images: Float[Tensor, "n 3 64 64"]) -> Float[Tensor, "n classes"]:
+        logits: Tensor = self.head(self.flatten(self.pool(self.blocks(self.stem(images)))))
+        return logits
+
+
+class Residual(nn.Module):
+    """ReLU of two 3 × 3 convolutions, each normalised, plus the input, brought to their shape by a 1 × 1 convolution. He et al. 2016."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.first = _block(channels_in, channels_out, kernel=3, stride=stride)
+        self.second = nn.Sequential(*list(_block(channels_out, channels_out, kernel=3, stride=1))[:2])
+        self.shortcut = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d u v"]:
+        found: Tensor = self.relu(self.second(self.first(x)) + self.shortcut(x))
+        return found
+
+
 def _block(channels_in: int, channels_out: int, kernel: int, stride: int) -> nn.Sequential:
     conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=False)
     return nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(channels_out), relu=nn.ReLU()))
@@ -64,15 +98,34 @@ def manifest() -> dict[str, dict[str, Any]]:
     return entries
 
 
+EMBEDDED = ("digit-cnn", "scene-cnn")
+"""Models with weights of their own; what else is in the manifest are their siblings."""
+ALIASES = {("digit-cnn", "scene"): "scene-cnn"}
+
+
 def load_embedded(name: str) -> nn.Module:
     """A trained SmallCNN in evaluation mode, with the committed weights.
 
     `digit-cnn` tells the digits apart, `scene-cnn` the scenes, on the same images. Raises CardgenError when the weights'
     sha256 is not the manifest's, or the name is unknown.
     """
+    if name not in EMBEDDED:
+        raise CardgenError(f"embedded model; expected one of {', '.join(EMBEDDED)}, got {name}; choose one of these")
+    model = SmallCNN()
+    model.load_state_dict(_weights(name))
+    return model.eval()
+
+
+def shipped(model: str, sibling: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """The manifest's entry and the weights of an embedded model's sibling, by its name; None where there is none."""
+    name = ALIASES.get((model, sibling), f"{model}.{sibling}")
+    entries = manifest() if model in EMBEDDED else {}
+    return (entries[name], _weights(name)) if name in entries else None
+
+
+def _weights(name: str) -> dict[str, Tensor]:
+    """The committed tensors, after comparing their sha256 with the manifest's."""
     entries = manifest()
-    if name not in entries:
-        raise CardgenError(f"embedded model; expected one of {', '.join(entries)}, got {name}; choose one of these")
     data = (WEIGHTS / f"{name}.safetensors").read_bytes()
     found, expected = hashlib.sha256(data).hexdigest(), entries[name]["sha256"]
     if found != expected:
@@ -80,6 +133,5 @@ def load_embedded(name: str) -> nn.Module:
             f"weights of {name} are not the committed ones; expected sha256 {expected}, got {found}; "
             f"reinstall cardgen, or retrain with `python -m cardgen.subjects.training {name}`"
         )
-    model = SmallCNN()
-    model.load_state_dict(load(data))
-    return model.eval()
+    found: dict[str, Tensor] = load(data)
+    return found

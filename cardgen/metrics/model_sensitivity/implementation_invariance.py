@@ -58,6 +58,7 @@ def require_rewrite(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> None
     needs=("weights",),
     requires=("model_weight_randomization",),
     fits=require_rewrite,
+    other_networks=True,
     passes=lambda n, explainer, p: n * (explainer.passes + 1 + len(REWRITES) * (explainer.passes + 1)),
 )
 def implementation_invariance(study: Study) -> Scores:
