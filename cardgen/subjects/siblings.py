@@ -6,7 +6,7 @@ it should gives no verdict, but a reason.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -149,7 +149,9 @@ class Search:
             self.raising.tell(f"Training the sibling {sibling.name}.")
             grown = self.raising.trained(sibling, blank, self.subject, part)
             told = {"plan": plan, "epochs": grown.epochs, "training_accuracy": grown.training_accuracy}
-            write_atomic(path, save({name: value.cpu().contiguous() for name, value in grown.model.state_dict().items()}))
+            write_atomic(
+                path, save({name: value.cpu().contiguous() for name, value in grown.model.state_dict().items()})
+            )
             write_atomic(note, json.dumps(told, indent=2) + "\n")
             part.unlink(missing_ok=True)
             blank = grown.model
