@@ -17,6 +17,7 @@ from cardgen.records import Value
 from cardgen.scores import Scores
 from cardgen.space import Space
 from cardgen.study import Study, Subject
+from cardgen.subjects.retraining import Retraining
 
 BATCH = 32
 
@@ -78,6 +79,8 @@ def measure(
     space: Space | None = None,
     layer: str | None = None,
     siblings: Mapping[str, nn.Module] | None = None,
+    labels: Int[Tensor, " n"] | None = None,
+    retraining: Retraining | None = None,
     method_params: dict[str, Value] | None = None,
     **params: Value,
 ) -> Scores:
@@ -98,6 +101,8 @@ def measure(
         space: bounds and mean of the inputs' channels; an image in [0, 1] with a grey mean if None.
         layer: for methods of class activation; found if None.
         siblings: other trained models, by name (seed-1, random-labels, architecture, scene), for metrics that compare with them.
+        labels: true classes, for metrics that need them.
+        retraining: what there is to train the model's architecture anew with, for metrics that do.
         method_params: the method's hyperparameters.
         **params: the metric's parameters.
 
@@ -107,7 +112,7 @@ def measure(
     chosen = METRICS[metric]
     parameters = chosen.parameters(params)
     subject = make_subject(model, inputs, targets, masks, space, seed, batch, layer)
-    subject = replace(subject, siblings=named(siblings or {}))
+    subject = taught(replace(subject, siblings=named(siblings or {})), labels, retraining)
     if (maps is None) == (method is None):
         raise CardgenError(
             "measure needs maps= or method=, one of the two: maps of your own, or the method that makes them"
@@ -127,6 +132,16 @@ def named(siblings: Mapping[str, nn.Module]) -> dict[Sibling, nn.Module]:
         CardgenError: a name of no kind of sibling.
     """
     return {sibling(name): module for name, module in siblings.items()}
+
+
+def taught(subject: Subject, labels: Tensor | None, retraining: Retraining | None) -> Subject:
+    """The subject with its labels and with what there is to train on, after checking them."""
+    if labels is not None and (labels.shape != subject.targets.shape or labels.is_floating_point()):
+        raise CardgenError(
+            f"labels have shape {tuple(labels.shape)} and type {labels.dtype}; expected {len(subject)} class numbers"
+        )
+    known = None if labels is None else labels.to(subject.targets)
+    return replace(subject, labels=known, retraining=retraining)
 
 
 def _own_maps(maps: Tensor, inputs: Tensor) -> Float[Tensor, "n h w"]:

@@ -23,6 +23,7 @@ from cardgen.recipes import ORIGINAL, Inputs, Network, Original, Recipe, Reseed,
 from cardgen.records import Value
 from cardgen.similarity import is_flat
 from cardgen.space import COLOURS, PICTURES, UNNORMALISED, Space, substrate
+from cardgen.subjects.retraining import Retraining
 
 
 class Segment(NamedTuple):
@@ -51,6 +52,8 @@ class Subject:
         ratings: people's, of maps of these samples, where there are any.
         ruled: whether the masks are proven to be the pixels that drive the model, all of them and no others.
         siblings: other trained models, which take the same inputs.
+        labels: the samples' true classes, where they are known.
+        retraining: what there is to train the model's architecture anew with.
     """
 
     model: nn.Module
@@ -66,6 +69,8 @@ class Subject:
     ratings: Ratings | None = None
     ruled: bool = False
     siblings: Mapping[Sibling, nn.Module] = field(default_factory=dict)
+    labels: Int[Tensor, " n"] | None = None
+    retraining: Retraining | None = None
     memo: Memo = field(default_factory=Memo)
 
     def __len__(self) -> int:

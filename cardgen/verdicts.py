@@ -15,6 +15,7 @@ from cardgen.decisions import Control, Controls, Decision, Rule, about, enough, 
 from cardgen.leads import OverSamples, advised, against
 from cardgen.matched import MATCHED
 from cardgen.methods import METHODS
+from cardgen.over_seeds import vs_noise_over_seeds
 from cardgen.records import MetricEntry, Value, VerdictName
 from cardgen.scores import Scores
 from cardgen.thresholds import Thresholds
@@ -225,6 +226,7 @@ def ratings(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresh
 RULES: Mapping[str, Rule] = {
     "descriptive": descriptive,
     "vs_noise": vs_noise,
+    "vs_noise_over_seeds": vs_noise_over_seeds,
     "vs_matched_noise": vs_matched_noise,
     "matched_noise": matched_noise,
     "randomisation": randomisation,
