@@ -42,7 +42,8 @@ class Course:
         batch_size: images a step; a last batch of one image, which batch normalisation refuses, joins the one before.
         learning_rate: the highest of the cycle.
         weight_decay: AdamW's.
-        patience: this many epochs without better held-out accuracy end it, and the best weights are returned; None never does.
+        patience: this many epochs without better held-out accuracy end it, and the best weights are returned; None never does. Like
+            `enough`, for models whose outputs are logits.
         enough: accuracy on the training images that ends it, in [0, 1]; None never does.
         fresh: from new initial weights; from those that the model has, if false.
     """

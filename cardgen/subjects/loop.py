@@ -192,7 +192,9 @@ def train(
     return training.progress, labelled or data.epoch(max(training.epochs - 1, 0))
 
 
-def _epoch(training: Training, data: TrainingData, seeds: Sequence[int], saved: Saved, deadline: float | None) -> None:
+def _epoch(
+    training: Training, data: TrainingData, seeds: Sequence[int], saved: Saved, deadline: float | None
+) -> Labelled:
     learners, k = training.learners, training.epochs
     seed_global(learners.device, *seeds, "data", k)
     labelled = data.epoch(k)

@@ -1,7 +1,7 @@
 """How siblings are trained: of one kind each by one course, on the data that there is, by the built-in recipe or by the user's function."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -47,7 +47,7 @@ class Raising:
 
     data: TrainingData
     own: str = ""
-    courses: Mapping[str, Course] = COURSES
+    courses: Mapping[str, Course] = field(default_factory=lambda: COURSES)
     deadline: float | None = None
     tell: Callable[[str], None] = lambda line: None
 
