@@ -15,6 +15,7 @@ from cardgen.subjects.course import Course, TrainingData
 from cardgen.subjects.ensemble import fit_ensemble
 from cardgen.subjects.fitting import silent
 from cardgen.subjects.own_training import own_digest, own_fit
+from cardgen.subjects.resume import forget
 
 VERSION = 1
 """Raised when training gives other weights."""
@@ -99,7 +100,7 @@ class Retraining:
         Raises:
             CardgenError: out of time, or whatever the user's function does wrong.
         """
-        identity = digest([self.data.digest, what])
+        identity = digest([self.data.digest, picked.ids, what])
         data = TrainingData(lambda k: (picked.images, picked.labels), self.data.inputs, identity)
         if self.own:
             device = next(blank.parameters()).device
@@ -118,8 +119,8 @@ class Retraining:
             tell=self.tell,
         )
         if checkpoint:
-            checkpoint.unlink(missing_ok=True)
-        return found
+            forget(checkpoint)
+        return [fitted.model for fitted in found]
 
     def _course(self, epochs: int) -> Course:
         return replace(self.course, epochs=epochs, patience=None, enough=None, fresh=True)
