@@ -40,7 +40,7 @@ class Patches(NamedTuple):
 
 
 def patches(n, seed):
-    """Greyish noise with a patch at a random place, in which one channel is at its brightest and the others are dark: which one is the label."""
+    """Greyish noise with a patch at a random place, in which one channel is bright and the others are dark; which one is the label."""
     draws = torch.Generator().manual_seed(seed)
     images = torch.randint(90, 166, (n, 3, SIDE, SIDE), generator=draws, dtype=torch.uint8)
     labels = torch.randint(CLASSES, (n,), generator=draws)
