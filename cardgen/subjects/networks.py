@@ -70,16 +70,32 @@ def load_embedded(name: str) -> nn.Module:
     `digit-cnn` tells the digits apart, `scene-cnn` the scenes, on the same images. Raises CardgenError when the weights'
     sha256 is not the manifest's, or the name is unknown.
     """
-    entries = manifest()
-    if name not in entries:
-        raise CardgenError(f"embedded model; expected one of {', '.join(entries)}, got {name}; choose one of these")
+    names = [key for key, entry in manifest().items() if "classifier" not in entry]  # masking networks have one
+    if name not in names:
+        raise CardgenError(f"embedded model; expected one of {', '.join(names)}, got {name}; choose one of these")
+    model = SmallCNN()
+    model.load_state_dict(load(committed(name, f"cardgen.subjects.training {name}")))
+    return model.eval()
+
+
+def committed(name: str, trained_by: str) -> bytes:
+    """The committed weights of this name, which `python -m <trained_by>` made.
+
+    Raises:
+        CardgenError: their sha256 is not the manifest's.
+    """
     data = (WEIGHTS / f"{name}.safetensors").read_bytes()
-    found, expected = hashlib.sha256(data).hexdigest(), entries[name]["sha256"]
+    found, expected = hashlib.sha256(data).hexdigest(), manifest()[name]["sha256"]
     if found != expected:
         raise CardgenError(
             f"weights of {name} are not the committed ones; expected sha256 {expected}, got {found}; "
-            f"reinstall cardgen, or retrain with `python -m cardgen.subjects.training {name}`"
+            f"reinstall cardgen, or retrain with `python -m {trained_by}`"
         )
-    model = SmallCNN()
-    model.load_state_dict(load(data))
-    return model.eval()
+    return data
+
+
+def write(name: str, data: bytes, entry: dict[str, Any]) -> None:
+    """Write weights, and their entry in the manifest."""
+    entries = manifest() if (WEIGHTS / "manifest.json").exists() else {}
+    (WEIGHTS / f"{name}.safetensors").write_bytes(data)
+    (WEIGHTS / "manifest.json").write_text(json.dumps(entries | {name: entry}, indent=2, sort_keys=True) + "\n")

@@ -19,7 +19,7 @@ from cardgen.errors import CardgenError
 from cardgen.subjects import fitting
 from cardgen.subjects.digits_on_scenes import Scenes, assemble
 from cardgen.subjects.fitting import Course, Labelled, TrainingData
-from cardgen.subjects.networks import WEIGHTS, SmallCNN, manifest, normalised
+from cardgen.subjects.networks import SmallCNN, normalised, write
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,7 @@ def retrain(name: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    entries = manifest() if (WEIGHTS / "manifest.json").exists() else {}
-    (WEIGHTS / f"{name}.safetensors").write_bytes(data)
-    (WEIGHTS / "manifest.json").write_text(json.dumps(entries | {name: entry}, indent=2, sort_keys=True) + "\n")
+    write(name, data, entry)
     return entry
 
 
