@@ -158,7 +158,8 @@ class Search:
             told = json.loads(note.read_text())
             blank.load_state_dict(load(path.read_bytes()))
         known: Mapping[str, Any] = told
-        return Found(blank, known["training_accuracy"], f"trained for {known['epochs']} epochs")
+        how = f"trained for {known['epochs']} epochs" if known["epochs"] else "trained by the user's function"
+        return Found(blank, known["training_accuracy"], how)
 
     @property
     def _own(self) -> nn.Module:
