@@ -15,7 +15,6 @@ from cardgen.repair import copied
 from cardgen.study import Subject
 from cardgen.subjects.compression import at_zero, smallest
 from cardgen.subjects.fitting import Course, Fitted, Labelled, TrainingData, accuracy, fit
-from cardgen.subjects.masker_training import COURSE as MASKER
 from cardgen.subjects.masker_training import masker_loss
 from cardgen.subjects.own_training import own_digest, own_fit
 
@@ -27,7 +26,7 @@ COURSES: Mapping[str, Course] = {
     "architecture": Course(epochs=30, patience=5),
     "random-labels": Course(epochs=200, enough=0.99),
     "compressed": Course(epochs=3, learning_rate=4e-4, fresh=False),
-    "masker": MASKER,
+    "masker": Course(epochs=5),
 }
 """By kind. The embedded models' own seeds and architectures take as many epochs as they did, without stopping early."""
 
