@@ -1,5 +1,7 @@
 """The Python interface: explain, measure, evaluate, on any module that gives logits."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -7,7 +9,7 @@ from torch import Tensor, nn
 from cardgen.draws import content_ids
 from cardgen.errors import CardgenError
 from cardgen.forward import prepared
-from cardgen.methods import METHODS
+from cardgen.methods import METHODS, attributions, reduced, require_fit
 from cardgen.metrics import METRICS
 from cardgen.records import Value
 from cardgen.scores import Scores
@@ -29,6 +31,7 @@ def explain(
     space: Space | None = None,
     masks: Bool[Tensor, "n h w"] | None = None,
     layer: str | None = None,
+    masker: nn.Module | None = None,
     **params: Value,
 ) -> Float[Tensor, "n *chw"]:
     """Maps `[n, h, w]` of a saliency method, or with `reduce=False` its attributions `[n, c or 1, h, w]`; float32, not normalised.
@@ -46,6 +49,7 @@ def explain(
         space: bounds and mean of the inputs' channels; an image in [0, 1] if None.
         masks: ground truth, for the planted-truth control.
         layer: for methods of class activation; found if None.
+        masker: the masking network trained for the model, for methods whose map it makes.
         **params: the method's hyperparameters.
 
     Raises:
@@ -54,10 +58,11 @@ def explain(
     chosen = METHODS[method]
     parameters = chosen.parameters(params)
     subject = make_subject(model, inputs, targets, masks, space, seed, batch, layer)
-    study = Study(subject, len(subject), chosen, parameters)
     with prepared(model):
-        found = study.explain(slice(None))
-    return study.map_of(found) if reduce else found
+        require_fit(chosen, model, subject.inputs[:1])
+        context = replace(subject.context(slice(None), seed, chosen), masker=masker)
+        found = attributions(chosen, model, subject.inputs, subject.targets, context, parameters)
+    return reduced(found, chosen.entry.reduction) if reduce else found
 
 
 def measure(
