@@ -116,6 +116,21 @@ def build(kind: str, model: nn.Module, example: Float[Tensor, "n c h w"], classe
     return KINDS[kind](layers, [maps.shape[1] for maps in features], classes).to(example.device)
 
 
+def trained(kind: type[Masker], masker: nn.Module | None) -> Masker:
+    """The masking network at hand, if it is of that kind.
+
+    Raises:
+        CardgenError: there is none, or one of another kind.
+    """
+    if isinstance(masker, kind):
+        return masker
+    found = "none" if masker is None else type(masker).__name__
+    raise CardgenError(
+        f"needs a masking network trained for this model; expected a {kind.__name__}, got {found}; run `cardgen run` with train_data: in "
+        "cardgen.yaml, which trains one, or name one under siblings: there"
+    )
+
+
 def mask(
     masker: Masker, model: nn.Module, inputs: Float[Tensor, "n c h w"], targets: Int[Tensor, " n"]
 ) -> Float[Tensor, "n 1 h w"]:
