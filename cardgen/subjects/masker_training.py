@@ -9,7 +9,7 @@ from torch.nn.functional import softplus
 
 from cardgen.errors import CardgenError
 from cardgen.forward import prepared
-from cardgen.maskers import KINDS, Masker, SelectiveUNet
+from cardgen.maskers import KINDS, Maps, Masker, SelectiveUNet
 from cardgen.pyramid import features_and_logits
 from cardgen.space import Space
 from cardgen.subjects.masker_losses import backgrounds, phang_loss, real_time_loss
@@ -52,19 +52,26 @@ def _real_time(
     inputs: Float[Tensor, "n c h w"],
     labels: Int[Tensor, " n"],
 ) -> Float[Tensor, " n"]:
-    """The loss of the mask, asked for the label or for another class, and that of the class vectors, of both.
+    """The loss of the mask, asked for the label or for another class, and that of the class vectors.
 
-    The vectors learn the cross-entropy of whether the class is there. The authors train them first and the decoder after; here both
-    learn at once, each by its own loss, as the mask's gradient does not reach the vectors.
+    The authors train the vectors first and the decoder after; here both learn at once, each by its own loss, as the mask's gradient
+    does not reach the vectors.
     """
     features, clean = features_and_logits(classifier, inputs, masker.layers)
     others = another(labels, clean.shape[1])
     fake = (torch.rand(len(labels), device=inputs.device) < FAKES) & (others != labels)
     targets = torch.where(fake, others, labels)
     masks = masker(features, targets, tuple(inputs.shape[2:])).float()
+    explained = real_time_loss(classifier, inputs, backgrounds(inputs, space), masks, labels, fake)
+    return explained + selection_loss(masker, features, labels, others)
+
+
+def selection_loss(
+    masker: SelectiveUNet, features: Maps, labels: Int[Tensor, " n"], others: Int[Tensor, " n"]
+) -> Float[Tensor, " n"]:
+    """Cross-entropy of a class's being in the image, by its class vector: the mean of that of the label and of one that is not."""
     there, absent = (masker.evidence(features, classes).flatten(1).mean(1) for classes in (labels, others))
-    selection = (softplus(-there) + softplus(absent)) / 2
-    return real_time_loss(classifier, inputs, backgrounds(inputs, space), masks, labels, fake) + selection
+    return (softplus(-there) + softplus(absent)) / 2
 
 
 def _phang(
