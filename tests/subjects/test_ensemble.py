@@ -115,7 +115,7 @@ def test_dropout_is_each_members_own():
     def twins(model, state):
         torch.manual_seed(state)
         before = torch.get_rng_state()
-        course = Course(epochs=1, batch_size=30)
+        course = Course(epochs=2, batch_size=8)
         found = fit_ensemble(model, data(), course, [1, 1], lambda member, rows, batch: batch, together=True)
         assert torch.equal(torch.get_rng_state(), before)
         return [weights(fitted.model) for fitted in found]
