@@ -17,6 +17,7 @@ from cardgen.evaluating import describe
 from cardgen.recipes import Sibling, sibling
 from cardgen.subjects.black_box import BlackBox
 from cardgen.subjects.fitting import Course, TrainingData, fit
+from cardgen.subjects.loading import load_subject
 from cardgen.subjects.raising import COURSES, INT8, Raising, relabelled
 from cardgen.subjects.siblings import Search
 
@@ -228,3 +229,33 @@ def test_names_are_read_back(name):
 def test_other_names_are_refused(name):
     with pytest.raises(CardgenError, match=r"expected seed-1 or another number"):
         sibling(name)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_subject(RunConfig(batch=32))
+
+
+EMBEDDED = {
+    "seed-1": 0.9717,
+    "architecture": 0.9667,
+    "random-labels": 1.0,
+    "scene": 0.9717,
+    "compressed-pruned": 0.97,
+    "compressed-int8": 0.98,
+}
+
+
+@pytest.mark.parametrize("name", [*EMBEDDED, "masker-phang_masker", "masker-real_time_saliency"])
+def test_the_embedded_model_comes_with_its_siblings(digits, tmp_path, name):
+    wanted = sibling(name)
+    family = Search(RunConfig(), digits, tmp_path, "nothing trains").family([wanted])
+    assert not family.missing
+    assert family.found[wanted].accuracy == pytest.approx(EMBEDDED.get(name), abs=0.005)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_weights_for_the_embedded_architecture_have_no_siblings_yet(digits, tmp_path):
+    other = RunConfig(model="marker-cnn", data="markers-on-textures")
+    family = Search(other, digits, tmp_path, "nothing trains").family([SEED])
+    assert "nothing trains" in family.missing[SEED]
