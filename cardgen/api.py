@@ -34,6 +34,7 @@ def explain(
     space: Space | None = None,
     masks: Bool[Tensor, "n h w"] | None = None,
     layer: str | None = None,
+    masker: nn.Module | None = None,
     **params: Value,
 ) -> Float[Tensor, "n *chw"]:
     """Maps `[n, h, w]` of a saliency method, or with `reduce=False` its attributions `[n, c or 1, h, w]`; float32, not normalised.
@@ -51,6 +52,7 @@ def explain(
         space: bounds and mean of the inputs' channels; an image in [0, 1] if None.
         masks: ground truth, for the planted-truth control.
         layer: for methods of class activation; found if None.
+        masker: the masking network trained for the model, for methods whose map it makes.
         **params: the method's hyperparameters.
 
     Raises:
@@ -59,6 +61,8 @@ def explain(
     chosen = METHODS[method]
     parameters = chosen.parameters(params)
     subject = make_subject(model, inputs, targets, masks, space, seed, batch, layer)
+    if masker is not None:
+        subject = replace(subject, siblings=dict.fromkeys(chosen.siblings, masker))
     study = Study(subject, len(subject), chosen, parameters)
     with prepared(model):
         found = study.explain(slice(None))

@@ -253,7 +253,8 @@ class Subject:
         """What a method gets to know of some samples."""
         masks = None if self.masks is None else self.masks[part]
         layer = self.features_of(recipe) if method.entry.access == "features" else self.layer
-        return Context(self.ids[part], seed, self.space, self.batch, masks, layer, self.mean_mask)
+        masker = next((self.siblings.get(sibling) for sibling in method.siblings), None)
+        return Context(self.ids[part], seed, self.space, self.batch, masks, layer, self.mean_mask, masker)
 
 
 class StudyKey(NamedTuple):

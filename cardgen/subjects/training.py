@@ -21,7 +21,7 @@ from cardgen.subjects import fitting
 from cardgen.subjects.compression import at_zero, smallest
 from cardgen.subjects.digits_on_scenes import Scenes, assemble
 from cardgen.subjects.fitting import Course, Labelled, TrainingData
-from cardgen.subjects.networks import WEIGHTS, SmallCNN, SmallResNet, load_embedded, manifest, normalised
+from cardgen.subjects.networks import SmallCNN, SmallResNet, load_embedded, normalised, write
 
 
 @dataclass(frozen=True)
@@ -126,9 +126,7 @@ def kept(name: str, model: nn.Module) -> dict[str, Any]:
     }
     if name == BY_HEART:
         entry["training_accuracy"] = round(accuracy(model, *placements(name)(0)), 4)
-    entries = manifest() if (WEIGHTS / "manifest.json").exists() else {}
-    (WEIGHTS / f"{name}.safetensors").write_bytes(data)
-    (WEIGHTS / "manifest.json").write_text(json.dumps(entries | {name: entry}, indent=2, sort_keys=True) + "\n")
+    write(name, data, entry)
     return entry
 
 
