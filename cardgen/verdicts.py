@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float
 
 from cardgen import intervals
 from cardgen.axioms import axiom
-from cardgen.decisions import Control, Controls, Decision, Rule, about, enough, few
+from cardgen.baseline import vs_baseline
+from cardgen.decisions import Control, Controls, Decision, Rule, about, advised, enough, few
 from cardgen.errors import CardgenError
 from cardgen.matched import MATCHED
 from cardgen.methods import METHODS
@@ -22,7 +23,7 @@ from cardgen.scores import Scores
 from cardgen.thresholds import Thresholds
 from cardgen.unchanged import unchanged
 
-__all__ = ["RULES", "Control", "Controls", "Decision", "Rule"]
+__all__ = ["RULES", "Control", "Controls", "Decision", "Rule", "advised"]
 
 LEAST = ("probability", "correlation")
 """Units in which a difference can be too small to count, however sure it is; thresholds of these names say how small."""
@@ -197,14 +198,6 @@ def _lead(
     return _Lead(control.name, estimate, boot, intervals.standardised(d, weights) if np.ptp(d) > 0 else None)
 
 
-def advised(effect: float, n: int, bars: Thresholds) -> str:
-    """How many samples would decide, from the effect seen: METRICS' formulas, in words."""
-    beyond = effect - bars.effect
-    if beyond == 0:
-        return about(np.inf, n, bars)
-    return about(max((2.8 / effect) ** 2, (0.84 / beyond) ** 2) if beyond > 0 else (3.34 / beyond) ** 2, n, bars)
-
-
 def randomisation(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
     """Maps of another model must differ, and by more than the method differs from itself.
 
@@ -305,6 +298,29 @@ def matched_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: 
     return replace(found, verdict="descriptive", reason=_matched(found, _noise_of(scores, MATCHED)), p=None, advice="")
 
 
+def contrast_matched_noise(
+    scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int
+) -> Decision:
+    """As `vs_matched_noise`, for a difference between two models, which must also be one: its 95 % interval must lie above 0.
+
+    An interval below 0 fails; one that holds 0 passes nothing. p is the larger of the two.
+    """
+    found = vs_matched_noise(scores, controls, entry, bars, seed)
+    own = scores.values[scores.valid]
+    if found.n < bars.samples or len(own) < 2:
+        return found
+    boot = intervals.mean(own, intervals.weights(seed, len(own), bars.resamples))
+    low, high = boot.interval()
+    found = replace(found, p=max(found.p or 0.0, boot.p_above(0.0)))
+    if high < 0:
+        return replace(found, verdict="fail", reason="The difference is there, and the wrong way round.", advice="")
+    if found.verdict == "pass" and low <= 0:
+        needed = len(own) * ((high - low) / 2 / max(abs(boot.estimate), 1e-9)) ** 2
+        reason = f"{found.reason.removesuffix('.')}, but whether there is a difference is left open."
+        return replace(found, verdict="inconclusive", reason=reason, advice=about(needed, len(own), bars))
+    return found
+
+
 def _all_flat(n: int, bars: Thresholds) -> Decision:
     """Where no map has a score, since all are flat."""
     thresholds: dict[str, Value] = {
@@ -378,5 +394,7 @@ RULES: Mapping[str, Rule] = {
     "randomisation": randomisation,
     "axiom": axiom,
     "unchanged": unchanged,
+    "vs_baseline": vs_baseline,
+    "contrast_matched_noise": contrast_matched_noise,
     "ratings": ratings,
 }
