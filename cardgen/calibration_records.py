@@ -28,7 +28,10 @@ ON_LINEAR = ("randomisation", "vs_baseline")
 """Rules that have it."""
 BETWEEN_MODELS = (*ON_LINEAR, "contrast_matched_noise")
 """Rules that ask whether maps depend on the model; no positive control is known for the last one."""
-TRUTHS: Mapping[str, str] = {**dict.fromkeys(ON_LINEAR, LINEAR), **dict.fromkeys(("axiom", "unchanged", "contrast_matched_noise"), "")}
+TRUTHS: Mapping[str, str] = {
+    **dict.fromkeys(ON_LINEAR, LINEAR),
+    **dict.fromkeys(("axiom", "unchanged", "contrast_matched_noise"), ""),
+}
 """The positive control by rule, where it is not the planted truth; empty where there is none."""
 
 

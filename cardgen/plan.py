@@ -17,7 +17,15 @@ from cardgen.registry import unknown
 from cardgen.study import Subject
 from cardgen.subjects.loading import Loaded
 
-JUDGED = ("vs_noise", "vs_matched_noise", "contrast_matched_noise", "randomisation", "axiom", "unchanged", "vs_baseline")
+JUDGED = (
+    "vs_noise",
+    "vs_matched_noise",
+    "contrast_matched_noise",
+    "randomisation",
+    "axiom",
+    "unchanged",
+    "vs_baseline",
+)
 """Rules that controls are put through as well."""
 COMPARED = {"vs_noise": ("noise", "prior"), "unchanged": ("prior",)}
 """Rules that compare with controls' scores, and with which kinds; all others take what the metric measured."""

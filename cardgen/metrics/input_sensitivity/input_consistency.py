@@ -63,4 +63,6 @@ def input_consistency(study: Study) -> Scores:
     similarity = spearman(study.maps(), study.maps(SYNONYMS))
     valid = keeps(study.subject, study.n, SYNONYMS)
     baseline = other_samples(study, "spearman")
-    return against(study, similarity[None], baseline[None], "maps of different texts", {"moved": int((~valid).sum())}, valid)
+    return against(
+        study, similarity[None], baseline[None], "maps of different texts", {"moved": int((~valid).sum())}, valid
+    )

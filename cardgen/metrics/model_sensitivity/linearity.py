@@ -20,7 +20,7 @@ from cardgen.words import number
 
 OTHER = Sibling("seed", 1)
 PAIRS = ((2.0, 1.0), (1.0, -0.5), (-1.5, 1.0), (-0.5, -2.0))
-"""a and b: of all signs, of different sizes, and none that sum to 1, at which an attribution that is the same for all networks is linear."""
+"""a and b: of all signs, of different sizes, and none that sum to 1, where what is the same for all networks would be linear."""
 
 
 class Combined(nn.Module):
@@ -52,9 +52,10 @@ class Combined(nn.Module):
 def linearity(study: Study) -> Scores:
     """‖A_{a f + b g} − (a A_f + b A_g)‖₂ / (|a| ‖A_f‖₂ + |b| ‖A_g‖₂), f the model, g the same trained again; all channels of A.
 
-    a f + b g is one network that gives the weighted sum of both networks' logits; the class is the original prediction, for all three. a and
-    b are one of four pairs (2, 1), (1, −½), (−1½, 1), (−½, −2), which the sample's own generator picks: so each sum explains many samples
-    at once. Lower is better, 0 is linearity; the rule has a tolerance. Not valid where A_f is zero everywhere. Sundararajan, Taly, Yan 2017 give the axiom, and no networks to test it on.
+    a f + b g is one network that gives the weighted sum of both networks' logits; the class is the original prediction, for all three.
+    a and b are one of four pairs (2, 1), (1, −½), (−1½, 1), (−½, −2), which the sample's own generator picks: so each sum explains many
+    samples at once. Lower is better, 0 is linearity; the rule has a tolerance. Not valid where A_f is zero everywhere. Sundararajan,
+    Taly, Yan 2017 give the axiom, and no networks to test it on.
 
     The size of what is added is below, not that of the sum, which is small where attributions of the two networks cancel, and would make
     rounding look like a failure. Gradients, input × gradient, integrated gradients and SmoothGrad are linear in the logits. What asks for
@@ -96,7 +97,10 @@ def _words(name: str, told: str | float) -> str:
 
 def _chosen(subject: Subject, part: slice) -> Int[Tensor, " m"]:
     """Which pair each sample's own generator picks."""
-    picked = [torch.randint(len(PAIRS), (1,), generator=draws.generator(subject.seed, "linearity", one)) for one in subject.ids[part]]
+    picked = [
+        torch.randint(len(PAIRS), (1,), generator=draws.generator(subject.seed, "linearity", one))
+        for one in subject.ids[part]
+    ]
     return torch.cat(picked)
 
 
@@ -113,7 +117,9 @@ def _errors(study: Study, k: int) -> Float[Tensor, " n"]:
             combined = _of_sum(study, rows + part.start, a, b).flatten(1).double()
             size = abs(a) * one[rows].norm(dim=1) + abs(b) * other[rows].norm(dim=1)
             apart = (combined - (a * one[rows] + b * other[rows])).norm(dim=1)
-            found[rows] = torch.where(size > 0, apart / size.clamp_min(torch.finfo(size.dtype).tiny), (apart > 0).double())
+            found[rows] = torch.where(
+                size > 0, apart / size.clamp_min(torch.finfo(size.dtype).tiny), (apart > 0).double()
+            )
         return found
 
     return study.memo(("linearity", k), compute)
@@ -136,5 +142,6 @@ def _require_classes(subject: Subject) -> None:
         mine, its = (logits(Unhooked(model), subject.inputs[:1]).shape[1] for model in (subject.model, second))
     if mine != its:
         raise CardgenError(
-            f"linearity adds the outputs of two networks; the model has {mine} and {OTHER.name} {its}; expected as many; give another sibling"
+            f"linearity adds the outputs of two networks; expected as many of both, got {mine} of the model and {its} of {OTHER.name}; "
+            "give another sibling"
         )
