@@ -136,11 +136,11 @@ def _relatives(model: nn.Module, family: Family, draws: torch.Generator) -> Fami
     found = {}
     for sibling, kin in family.found.items():
         other = copy.deepcopy(model)
+        unrelated = sibling.kind in UNRELATED
         with torch.no_grad():
             for parameter in other.parameters():
-                spread = parameter.std()
-                parameter.mul_(float(sibling.kind not in UNRELATED))
-                parameter.add_(torch.randn(parameter.shape, generator=draws).to(parameter) * spread * (1 if sibling.kind in UNRELATED else CLOSE))
+                noise = torch.randn(parameter.shape, generator=draws).to(parameter) * parameter.std()
+                parameter.copy_(noise if unrelated else parameter + CLOSE * noise)
         found[sibling] = replace(kin, module=other, digest=weights_digest(other), accuracy=None)
     return replace(family, found=found)
 

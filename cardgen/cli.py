@@ -111,7 +111,9 @@ MEASURED: tuple[Callable[[F], F], ...] = (
         help="Measure again what is there, and let smaller budgets replace larger ones.",
     ),
     click.option("--train-data", help="Labelled images to train sibling models on: a folder, a CSV, or hf:NAME."),
-    click.option("--train", help="FILE.py:FUNCTION that trains them in place of the built-in recipe (docs/siblings.md)."),
+    click.option(
+        "--train", help="FILE.py:FUNCTION that trains them in place of the built-in recipe (docs/siblings.md)."
+    ),
     click.option("--train-budget", type=float, help="Minutes that training may take; the next run goes on from there."),
     click.option("--force-unhealthy", is_flag=True, default=None, help="Give verdicts on a model at chance level."),
     click.option(

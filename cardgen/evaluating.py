@@ -92,7 +92,8 @@ def evaluate(
 def related(loaded: Loaded, siblings: Mapping[str, nn.Module]) -> Loaded:
     """The subject with sibling models of the caller's."""
     found = {
-        sibling: Kin(module.eval(), weights_digest(module), None, "given") for sibling, module in named(siblings).items()
+        sibling: Kin(module.eval(), weights_digest(module), None, "given")
+        for sibling, module in named(siblings).items()
     }
     family = Family(found)
     return replace(loaded, family=family, subject=replace(loaded.subject, siblings=family.modules))

@@ -1,7 +1,7 @@
 """How siblings are trained: of one kind each by one course, on the data that there is, by the built-in recipe or by the user's function."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -9,12 +9,11 @@ from torch import nn
 
 from cardgen import draws
 from cardgen.digests import SHORT, digest
-from cardgen.maskers import build
 from cardgen.recipes import Sibling
 from cardgen.records import Value
 from cardgen.repair import copied
 from cardgen.study import Subject
-from cardgen.subjects.compression import at_zero, int8, smallest
+from cardgen.subjects.compression import at_zero, smallest
 from cardgen.subjects.fitting import Course, Fitted, Labelled, TrainingData, fit
 from cardgen.subjects.masker_training import COURSE as MASKER
 from cardgen.subjects.masker_training import masker_loss
@@ -47,7 +46,7 @@ class Raising:
 
     data: TrainingData
     own: str = ""
-    courses: Mapping[str, Course] = COURSES
+    courses: Mapping[str, Course] = field(default_factory=lambda: COURSES)
     deadline: float | None = None
     tell: Callable[[str], None] = lambda line: None
 
@@ -77,12 +76,16 @@ class Raising:
         data = relabelled(self.data) if sibling.kind == "random-labels" else self.data
         if self._own(sibling):
             return own_fit(self.own, data, seed)
-        after_step, loss = None, None
+        after_step = None
         if sibling.kind == "compressed":
             blank = copied(subject.model)
             after_step = at_zero(smallest(blank))
             after_step(blank)
-        more = {"loss": masker_loss(str(sibling.variant), subject.model, subject.space)} if sibling.kind == "masker" else {}
+        more = (
+            {"loss": masker_loss(str(sibling.variant), subject.model, subject.space)}
+            if sibling.kind == "masker"
+            else {}
+        )
         return fit(
             blank,
             data,

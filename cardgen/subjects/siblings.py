@@ -6,7 +6,7 @@ it should gives no verdict, but a reason.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,6 @@ from cardgen.config import RunConfig, SiblingModel
 from cardgen.digests import SHORT, digest
 from cardgen.errors import CardgenError
 from cardgen.forward import all_logits, prepared
-from cardgen.intervals import wilson
 from cardgen.kin import Family, Kin
 from cardgen.maskers import build
 from cardgen.recipes import Sibling
@@ -149,7 +148,9 @@ class Search:
             self.raising.tell(f"Training the sibling {sibling.name}.")
             grown = self.raising.trained(sibling, blank, self.subject, part)
             told = {"plan": plan, "epochs": grown.epochs, "training_accuracy": grown.training_accuracy}
-            write_atomic(path, save({name: value.cpu().contiguous() for name, value in grown.model.state_dict().items()}))
+            write_atomic(
+                path, save({name: value.cpu().contiguous() for name, value in grown.model.state_dict().items()})
+            )
             write_atomic(note, json.dumps(told, indent=2) + "\n")
             part.unlink(missing_ok=True)
             blank = grown.model
@@ -218,12 +219,9 @@ class Search:
                 f"it learnt {accuracy:.1%} of its random labels; expected {MEMORISED:.0%} at least; train it for longer"
             )
         right, chance = self._right(module), self.loaded.record.majority_share
-        if right is None or chance is None:
-            return
-        n = len(self.subject)
-        if wilson(round(right * n), n)[0] > chance:
+        if right is not None and chance is not None and model is not None and right > (chance + model) / 2:
             raise CardgenError(
-                f"it gets {right:.1%} of the true labels right, more than chance; expected a model of random labels; name another one"
+                f"it gets {right:.1%} of the true labels right, and the model {model:.1%}; expected a model of random labels; name another"
             )
 
 

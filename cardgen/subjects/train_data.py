@@ -38,7 +38,9 @@ def raising(config: RunConfig, loaded: Loaded, tell: Callable[[str], None]) -> R
         data = _own(config, loaded, loaded.preprocess)
         return Raising(data, config.train or "", deadline=deadline, tell=tell)
     if config.train:
-        return "train: names a function, and there is no data for it; expected labelled images; give them by --train-data"
+        return (
+            "train: names a function, and there is no data for it; expected labelled images; give them by --train-data"
+        )
     if config.model not in EMBEDDED or config.data != DIGITS:
         return ASK
     recipe = RECIPES[config.model]
@@ -76,4 +78,6 @@ def _own(config: RunConfig, loaded: Loaded, preprocess: Preprocess) -> TrainingD
         return images[rows], torch.from_numpy(labels)[rows]
 
     samples = contents(found.ids, preprocess.space, (found.images, found.labels))
-    return TrainingData(lambda k: part(False), preprocess.normalised, digest(samples), part(True) if held.any() else None)
+    return TrainingData(
+        lambda k: part(False), preprocess.normalised, digest(samples), part(True) if held.any() else None
+    )

@@ -1,4 +1,4 @@
-"""How the embedded models, and siblings of any model, are trained: one recipe, deterministic, minutes on two cores.
+"""How the embedded models are trained: one recipe, deterministic, minutes on two cores.
 
 `python -m cardgen.subjects.training digit-cnn` trains anew and rewrites the committed weights and the manifest.
 """
@@ -16,15 +16,15 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from cardgen.errors import CardgenError
+from cardgen.subjects import fitting
 from cardgen.subjects.digits_on_scenes import Scenes, assemble
+from cardgen.subjects.fitting import Course, Labelled, TrainingData
 from cardgen.subjects.networks import WEIGHTS, SmallCNN, manifest, normalised
-
-Labelled = tuple[UInt8[Tensor, "n 3 h w"], Int64[Tensor, "n"]]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """AdamW with a one-cycle learning rate (Smith & Topin 2018) on the cross-entropy; every draw comes from `seed`."""
+    """A course and its seed, as the manifest holds them; every draw comes from `seed`."""
 
     epochs: int
     seed: int = 0
@@ -37,46 +37,13 @@ RECIPES = {"digit-cnn": Recipe(epochs=28), "scene-cnn": Recipe(epochs=5)}
 
 
 def fit(model: nn.Module, epoch: Callable[[int], Labelled], recipe: Recipe) -> nn.Module:
-    """Train `model` from new initial weights and return it in evaluation mode.
+    """Train `model` on the embedded images from new initial weights and return it in evaluation mode.
 
     epoch: gives the images (uint8) and labels of the k-th epoch, k from 0; all epochs must be of one length. The model
     is changed in place. The same recipe, data, machine, versions and threads give the same weights.
     """
-    generator = torch.Generator().manual_seed(recipe.seed)
-    initialise(model, generator)
-    model.to(memory_format=torch.channels_last)  # trains half as fast again
-    optimiser = torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay)
-    schedule: torch.optim.lr_scheduler.OneCycleLR | None = None
-    model.train()
-    for k in range(recipe.epochs):
-        images, labels = epoch(k)
-        batches = torch.split(torch.randperm(len(labels), generator=generator), recipe.batch_size)
-        schedule = schedule or torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, recipe.learning_rate, total_steps=recipe.epochs * len(batches)
-        )
-        for batch in batches:
-            inputs = normalised(images[batch]).contiguous(memory_format=torch.channels_last)
-            loss = nn.functional.cross_entropy(model(inputs), labels[batch])
-            optimiser.zero_grad()
-            torch.autograd.backward(loss)
-            optimiser.step()
-            schedule.step()
-    return model.to(memory_format=torch.contiguous_format).eval()
-
-
-def initialise(model: nn.Module, generator: torch.Generator) -> None:
-    """New weights for every module: He-normal for convolutions and linear layers (He et al. 2015), zero biases.
-
-    Modules of other kinds with parameters are reset by their own `reset_parameters`, which for normalisation layers
-    draws nothing.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d | nn.LayerNorm | nn.GroupNorm):
-            module.reset_parameters()
+    course = Course(recipe.epochs, recipe.batch_size, recipe.learning_rate, recipe.weight_decay)
+    return fitting.fit(model, TrainingData(epoch, normalised, digest=""), course, recipe.seed).model
 
 
 def labels_of(name: str, scenes: Scenes) -> Int64[Tensor, "n"]:
