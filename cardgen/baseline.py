@@ -7,15 +7,13 @@ import numpy as np
 from jaxtyping import Float
 
 from cardgen import intervals
-from cardgen.decisions import Controls, Decision, advised, enough, few
+from cardgen.decisions import Controls, Decision, about, enough, few
 from cardgen.records import Comparison, MetricEntry, Value, VerdictName
 from cardgen.scores import Scores
 from cardgen.thresholds import Thresholds
 
 THOSE = "baseline"
 """Reported under this name: what the maps of the baseline are, in words."""
-FAILING = 2.8
-"""Standard errors: one bound at 97.5 %, met four times out of five."""
 
 
 def vs_baseline(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
@@ -136,9 +134,17 @@ def _judged(lead: _Lead, those: str, bars: Thresholds) -> tuple[VerdictName, str
         return "fail", f"Maps are {how} more alike than {those}: {found}.", ""
     if not clear:
         reason = f"{lead.n} samples leave open whether maps are more alike than {those}: {found}."
-        return "inconclusive", reason, advised(lead.rank, lead.n, bars, FAILING)
+        return "inconclusive", reason, _advised(lead.rank, lead.n, bars)
     if lead.difference < bars.correlation:
         return "inconclusive", f"Maps are more alike than {those}, but by less than {bars.correlation:g}: {found}.", ""
     if lead.flat > bars.flat * lead.n:
         return "inconclusive", f"Maps are more alike than {those}, but {lead.flat} of {lead.n} are flat.", ""
     return "pass", f"Maps are more alike than {those}: {found}.", ""
+
+
+def _advised(effect: float, n: int, bars: Thresholds) -> str:
+    """Samples that would decide, were the models the same: METRICS' formulas, with one baseline in the place of a family."""
+    beyond = effect - bars.effect
+    if beyond == 0 or np.isinf(effect):
+        return about(np.inf, n, bars)
+    return about(max((2.8 / effect) ** 2, (0.84 / beyond) ** 2) if beyond > 0 else (2.8 / beyond) ** 2, n, bars)

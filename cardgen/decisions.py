@@ -63,18 +63,3 @@ def few(n: int, bars: Thresholds) -> str:
 def enough(bars: Thresholds) -> str:
     """The advice where there are too few samples for a verdict."""
     return f"at least {bars.samples} samples"
-
-
-def advised(effect: float, n: int, bars: Thresholds, failing: float = 3.34) -> str:
-    """How many samples would decide, from the effect seen: METRICS' formulas, in words.
-
-    Args:
-        effect: the standardised effect.
-        n: samples there are.
-        bars: the thresholds.
-        failing: standard errors that the effect must lie below its bar to fail four times out of five.
-    """
-    beyond = effect - bars.effect
-    if beyond == 0 or np.isinf(effect):
-        return about(np.inf, n, bars)
-    return about(max((2.8 / effect) ** 2, (0.84 / beyond) ** 2) if beyond > 0 else (failing / beyond) ** 2, n, bars)

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from cardgen import intervals
 from cardgen.axioms import axiom
 from cardgen.baseline import vs_baseline
-from cardgen.decisions import Control, Controls, Decision, Rule, about, advised, enough, few
+from cardgen.decisions import Control, Controls, Decision, Rule, about, enough, few
 from cardgen.errors import CardgenError
 from cardgen.matched import MATCHED
 from cardgen.methods import METHODS
@@ -23,7 +23,7 @@ from cardgen.scores import Scores
 from cardgen.thresholds import Thresholds
 from cardgen.unchanged import unchanged
 
-__all__ = ["RULES", "Control", "Controls", "Decision", "Rule", "advised"]
+__all__ = ["RULES", "Control", "Controls", "Decision", "Rule"]
 
 LEAST = ("probability", "correlation")
 """Units in which a difference can be too small to count, however sure it is; thresholds of these names say how small."""
@@ -198,6 +198,14 @@ def _lead(
     return _Lead(control.name, estimate, boot, intervals.standardised(d, weights) if np.ptp(d) > 0 else None)
 
 
+def advised(effect: float, n: int, bars: Thresholds) -> str:
+    """How many samples would decide, from the effect seen: METRICS' formulas, in words."""
+    beyond = effect - bars.effect
+    if beyond == 0:
+        return about(np.inf, n, bars)
+    return about(max((2.8 / effect) ** 2, (0.84 / beyond) ** 2) if beyond > 0 else (3.34 / beyond) ** 2, n, bars)
+
+
 def randomisation(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
     """Maps of another model must differ, and by more than the method differs from itself.
 
@@ -313,7 +321,7 @@ def contrast_matched_noise(
     low, high = boot.interval()
     found = replace(found, p=max(found.p or 0.0, boot.p_above(0.0)))
     if high < 0:
-        return replace(found, verdict="fail", reason="The difference is there, and the wrong way round.", advice="")
+        return replace(found, verdict="fail", reason="The other model's map is the higher one where this one's should be.", advice="")
     if found.verdict == "pass" and low <= 0:
         needed = len(own) * ((high - low) / 2 / max(abs(boot.estimate), 1e-9)) ** 2
         reason = f"{found.reason.removesuffix('.')}, but whether there is a difference is left open."

@@ -7,7 +7,7 @@ from torch import Tensor
 from cardgen import matched
 from cardgen.errors import CardgenError
 from cardgen.metrics import metric
-from cardgen.recipes import Sibling
+from cardgen.recipes import ORIGINAL, Sibling
 from cardgen.records import Source
 from cardgen.scores import Scores
 from cardgen.similarity import is_flat
@@ -42,9 +42,10 @@ def model_contrast_score(study: Study, *, noise_draws: int = 5) -> Scores:
     Parts `matched/<control>` [draws, n]: the same of noise that lends its order to both maps, whose own sorted values fill it. A map that
     is brighter for one model than for the other all over has a contrast, and beats none of these.
 
-    Yang & Kim 2019 normalise otherwise (their code): the positive values summed over channels, less their minimum, over their 99th
-    percentile, cut off at 1; and they take images only that both models get right. Here the map is the method's own, by its declared
-    reduction, negative values and all; every image counts.
+    Yang & Kim 2019 normalise otherwise (their code): positive values summed over channels, from their minimum to their 99th percentile,
+    cut off at 1; and they take images only that both models get right. Here the map is the method's own, by its declared reduction, and
+    every image counts. Of a map with negative values the minimum then decides where 0 comes to lie, so the contrast by their
+    normalisation, of the same map, is reported.
 
     Args:
         study: one method on one subject.
@@ -65,7 +66,7 @@ def model_contrast_score(study: Study, *, noise_draws: int = 5) -> Scores:
         whole = study.upto(part.stop)
         one, other = (
             torch.stack([normalised(saliency).flatten() for saliency in maps[part]])
-            for maps in (whole.maps(), whole.maps(SCENE))
+            for maps in (whole.maps(recipe) for recipe in (ORIGINAL, SCENE))
         )
         ranked = one.sort(1, descending=True).values - other.sort(1, descending=True).values
         rows = []
@@ -79,14 +80,26 @@ def model_contrast_score(study: Study, *, noise_draws: int = 5) -> Scores:
     masks = masks[: study.n]
     exists = masks.any(1) & ~masks.all(1)
     flat = (is_flat(study.maps()) | is_flat(study.maps(SCENE))) & exists
+    counted = exists & ~flat
+    one, other = (_published(study.maps(recipe)) for recipe in (ORIGINAL, SCENE))
+    published = ((one - other) * masks).sum(1) / masks.sum(1).clamp_min(1)
     return Scores(
         table[:, 0].cpu().numpy(),
-        (exists & ~flat).cpu().numpy(),
+        counted.cpu().numpy(),
         flat.cpu().numpy(),
         parts=matched.parts(table[:, 1:], noise_draws),
+        reported={"mean_published_normalisation": float(published[counted].mean())} if bool(counted.any()) else {},
     )
 
 
 def _shares(mask: Bool[Tensor, " p"]) -> Float[Tensor, " p"]:
     """What each pixel weighs in the mean over the mask."""
     return mask.double() / mask.sum().clamp_min(1)
+
+
+def _published(maps: Float[Tensor, "n h w"]) -> Float[Tensor, "n p"]:
+    """Positive values from their minimum to their 99th percentile, as 0 to 1; 0 where these are one."""
+    values = maps.flatten(1).double().clamp_min(0)
+    # row by row: torch takes no quantile of more than 16 million values at once
+    low, high = values.amin(1, keepdim=True), torch.stack([row.quantile(0.99) for row in values])[:, None]
+    return ((values - low) / torch.where(high > low, high - low, torch.inf)).clamp(0, 1)
