@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import torch
+
 from reference.maps import pixels, spearman
 from reference.methods import exact, gradient
 
