@@ -59,7 +59,8 @@ def linearity(study: Study) -> Scores:
 
     The size of what is added is below, not that of the sum, which is small where attributions of the two networks cancel, and would make
     rounding look like a failure. Gradients, input × gradient, integrated gradients and SmoothGrad are linear in the logits. What asks for
-    probabilities is not, nor what takes magnitudes or cuts off at zero inside.
+    probabilities is not, nor what takes magnitudes or cuts off at zero inside; guided backprop is where both weights are positive, and
+    there alone.
 
     Methods of class activation take the layer that they take of f, within the sum: they do not see g, and fail. A method that refuses a
     sum (raises CardgenError) is not defined on it: the value of its samples is 1. Reported: the median of each pair, or why it was refused.
