@@ -17,6 +17,7 @@ from cardgen.records import Value
 from cardgen.scores import Scores
 from cardgen.space import Space
 from cardgen.study import Study, Subject
+from cardgen.subjects.retraining import Retraining
 
 BATCH = 32
 
@@ -33,6 +34,7 @@ def explain(
     space: Space | None = None,
     masks: Bool[Tensor, "n h w"] | None = None,
     layer: str | None = None,
+    masker: nn.Module | None = None,
     **params: Value,
 ) -> Float[Tensor, "n *chw"]:
     """Maps `[n, h, w]` of a saliency method, or with `reduce=False` its attributions `[n, c or 1, h, w]`; float32, not normalised.
@@ -50,6 +52,7 @@ def explain(
         space: bounds and mean of the inputs' channels; an image in [0, 1] if None.
         masks: ground truth, for the planted-truth control.
         layer: for methods of class activation; found if None.
+        masker: the masking network trained for the model, for methods whose map it makes.
         **params: the method's hyperparameters.
 
     Raises:
@@ -58,6 +61,8 @@ def explain(
     chosen = METHODS[method]
     parameters = chosen.parameters(params)
     subject = make_subject(model, inputs, targets, masks, space, seed, batch, layer)
+    if masker is not None:
+        subject = replace(subject, siblings=dict.fromkeys(chosen.siblings, masker))
     study = Study(subject, len(subject), chosen, parameters)
     with prepared(model):
         found = study.explain(slice(None))
@@ -79,6 +84,8 @@ def measure(
     layer: str | None = None,
     siblings: Mapping[str, nn.Module] | None = None,
     synonyms: Float[Tensor, "n c h w"] | None = None,
+    labels: Int[Tensor, " n"] | None = None,
+    retraining: Retraining | None = None,
     method_params: dict[str, Value] | None = None,
     **params: Value,
 ) -> Scores:
@@ -100,6 +107,8 @@ def measure(
         layer: for methods of class activation; found if None.
         siblings: other trained models, by name (seed-1, random-labels, architecture, scene), for metrics that compare with them.
         synonyms: the same samples in other words, of the same shape, for input_consistency.
+        labels: true classes, for metrics that need them.
+        retraining: what there is to train the model's architecture anew with, for metrics that do.
         method_params: the method's hyperparameters.
         **params: the metric's parameters.
 
@@ -110,6 +119,7 @@ def measure(
     parameters = chosen.parameters(params)
     subject = make_subject(model, inputs, targets, masks, space, seed, batch, layer)
     subject = replace(subject, siblings=named(siblings or {}), synonyms=_like(synonyms, subject.inputs))
+    subject = taught(subject, labels, retraining)
     if (maps is None) == (method is None):
         raise CardgenError(
             "measure needs maps= or method=, one of the two: maps of your own, or the method that makes them"
@@ -140,6 +150,16 @@ def _like(synonyms: Tensor | None, inputs: Tensor) -> Float[Tensor, "n c h w"] |
             f"{tuple(inputs.shape)}, the same samples in other words"
         )
     return synonyms.detach().to(inputs)
+
+
+def taught(subject: Subject, labels: Tensor | None, retraining: Retraining | None) -> Subject:
+    """The subject with its labels and with what there is to train on, after checking them."""
+    if labels is not None and (labels.shape != subject.targets.shape or labels.is_floating_point()):
+        raise CardgenError(
+            f"labels have shape {tuple(labels.shape)} and type {labels.dtype}; expected {len(subject)} class numbers"
+        )
+    known = None if labels is None else labels.to(subject.targets)
+    return replace(subject, labels=known, retraining=retraining)
 
 
 def _own_maps(maps: Tensor, inputs: Tensor) -> Float[Tensor, "n h w"]:

@@ -20,7 +20,10 @@ class Again:
 
 @dataclass(frozen=True)
 class Budget:
-    """Sample counts by the kind of metric, draws of each noise control, and Monte Carlo sizes by the parameter's name."""
+    """Sample counts by the kind of metric, draws of each noise control, and Monte Carlo sizes by the parameter's name.
+
+    A kind that has no count is beyond the budget.
+    """
 
     samples: Mapping[str, int]
     draws: int
@@ -46,7 +49,7 @@ BUDGETS: Mapping[str, Budget] = {
         | {"iterations": 300, "backgrounds": 3, "removals": 250, "updates": 20, "points": 8},
     ),
     "full": Budget(
-        {"maps": 500, "again": 200, "few": 32},
+        {"maps": 500, "again": 200, "few": 32, "retrained": 500},
         5,
         {"reinitialisations": 5, "curve_samples": 16, "perturbations": 1000, "noise_draws": 5, "draws": 10},
         {"n_masks": 4000, "n_samples": 50, "stride": 0.0625},

@@ -22,7 +22,10 @@ TAKEN = "literature"
 
 
 class SiblingModel(BaseModel):
-    """A sibling that is a model of its own: named as by --model; with `weights: none` it is trained, as another architecture."""
+    """A sibling of the user's: a file of weights for the model's own architecture, or a model named as by --model.
+
+    With `weights: none` only the architecture is named, and trained.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     model: str
@@ -46,7 +49,7 @@ class RunConfig(BaseModel):
     data: str = "digits-on-scenes"
     classes: Path | None = None
     ratings: Path | None = None
-    siblings: dict[str, str | SiblingModel] = {}
+    siblings: dict[str, SiblingModel] | None = None
     train: str | None = None
     train_data: str | None = None
     train_budget: float | None = Field(default=None, gt=0)
@@ -69,15 +72,18 @@ class RunConfig(BaseModel):
     dry_run: bool = False
     thresholds: Thresholds = Thresholds()
 
-    @field_validator("siblings")
+    @field_validator("siblings", mode="before")
     @classmethod
-    def _known(cls, siblings: dict[str, str | SiblingModel]) -> dict[str, str | SiblingModel]:
+    def _siblings(cls, siblings: Any) -> Any:
+        """Names of kinds only; what is but a name stands for a model of that name, or for a file of weights."""
+        if not isinstance(siblings, dict):
+            return siblings
         for name in siblings:
             try:
-                sibling(name)
+                sibling(str(name))
             except CardgenError as error:
                 raise ValueError(str(error)) from None
-        return siblings
+        return {name: {"model": given} if isinstance(given, str) else given for name, given in siblings.items()}
 
     @field_validator("name")
     @classmethod
@@ -132,12 +138,17 @@ def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _known_in(parents: list[str]) -> Mapping[str, Any]:
+    nested: dict[str, type[BaseModel]] = {"thresholds": Thresholds, "siblings": SiblingModel}
+    return (nested.get(parents[0], RunConfig) if parents else RunConfig).model_fields
+
+
 def _message(file: Path | None, error: ValidationError) -> str:
     first = error.errors()[0]
     place = f"{file}: " if file else ""
     *parents, name = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden":
-        known = Thresholds.model_fields if parents else RunConfig.model_fields
+        known = _known_in(parents)
         return f"{place}{unknown('setting', name, dict.fromkeys(known))}"
     return (
         f"{place}{'.'.join([*parents, name])}: {first['msg'].removeprefix('Value error, ')}; got {first['input']!r:.80}"

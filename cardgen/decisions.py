@@ -13,12 +13,13 @@ from cardgen.thresholds import Thresholds
 
 @dataclass(frozen=True)
 class Control:
-    """A control's scores on the same samples, one row a draw."""
+    """A control's scores on the same samples, one row a draw; `parts` are those of its scores, draws first."""
 
     title: str
     kind: str
     values: Float[np.ndarray, "draws n"]
     valid: Bool[np.ndarray, "draws n"]
+    parts: Mapping[str, Float[np.ndarray, "draws ..."]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

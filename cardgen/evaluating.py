@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
-from cardgen.api import BATCH, make_subject, named
+from cardgen.api import BATCH, make_subject, named, taught
 from cardgen.budgets import BudgetName
 from cardgen.config import RunConfig
 from cardgen.digests import digest
@@ -23,6 +23,7 @@ from cardgen.space import Space
 from cardgen.store import Store
 from cardgen.study import Subject
 from cardgen.subjects.loading import Loaded, contents, cuts, health
+from cardgen.subjects.retraining import Retraining
 from cardgen.weights import weights_digest
 
 
@@ -41,6 +42,7 @@ def evaluate(
     space: Space | None = None,
     layer: str | None = None,
     siblings: Mapping[str, nn.Module] | None = None,
+    retraining: Retraining | None = None,
     out: str | Path | None = None,
     name: str = "model-data",
 ) -> list[Record]:
@@ -53,13 +55,14 @@ def evaluate(
         targets: the class explained, a sample.
         metrics: keys, or `all`.
         masks: ground truth; metrics that need it are skipped without.
-        labels: true classes, for the health gate; without them the model's health is unknown.
+        labels: true classes, for the health gate, and for metrics that need them; without them the model's health is unknown.
         budget: quick, standard or full.
         seed: of all random draws.
         batch: samples to forward at once.
         space: bounds and mean of the inputs' channels; an image in [0, 1] with a grey mean if None.
         layer: for methods of class activation; found if None.
         siblings: other trained models, by name, as for `measure`; what takes others is skipped.
+        retraining: what there is to train the model's architecture anew with; metrics that do are skipped without.
         out: folder whose `evaluations/` takes the records, and from which an interrupted call goes on; else nothing is kept.
         name: the subject's folder there.
 
@@ -67,6 +70,7 @@ def evaluate(
         CardgenError: unknown names, shapes that do not fit. What goes wrong inside one metric becomes an `error` record instead.
     """
     subject = replace(make_subject(model, inputs, targets, masks, space, seed, batch, layer), cuts=cuts(None))
+    subject = taught(subject, labels, retraining)
     config = RunConfig(
         methods=_names(methods),
         metrics=_names(metrics),

@@ -14,7 +14,9 @@ from cardgen.registry import unknown
 from cardgen.repair import Unhooked, hooked
 
 
-class _Call(NamedTuple):
+class Call(NamedTuple):
+    """A module that ran in a forward pass, and the shape of what it returned."""
+
     name: str
     module: nn.Module
     shape: tuple[int, ...]
@@ -32,23 +34,7 @@ def last_features(model: nn.Module, example: Float[Tensor, "n c h w"]) -> str:
         CardgenError: the model executes no such convolution, or goes on from there with layers on tokens, as vision transformers do: their
             only convolution cuts the image into patches.
     """
-    calls: list[_Call] = []
-    handles = []
-    for name, module in model.named_modules():
-        handles.append(
-            module.register_forward_hook(
-                lambda m, _, out, name=name: calls.append(_Call(name, m, tuple(getattr(out, "shape", ())), _node(out)))
-            )
-        )
-    try:
-        with torch.enable_grad():
-            # not model(example): this pass is no measurement, and hooks that count are not to see it
-            scores = logits(Unhooked(model), example.detach().clone().requires_grad_())
-    finally:
-        for handle in handles:
-            handle.remove()
-    behind = _behind(scores)
-    calls = [call for call in calls if call.node is None or not behind or call.node in behind]
+    calls = executed(model, example)
     convolutions = [
         i
         for i, call in enumerate(calls)
@@ -76,6 +62,27 @@ def last_features(model: nn.Module, example: Float[Tensor, "n c h w"]) -> str:
     return chosen.name
 
 
+def executed(model: nn.Module, example: Float[Tensor, "n c h w"]) -> list[Call]:
+    """The modules that a forward pass executes, in the order in which they return; those that have no part in the scores are left out."""
+    calls: list[Call] = []
+    handles = []
+    for name, module in model.named_modules():
+        handles.append(
+            module.register_forward_hook(
+                lambda m, _, out, name=name: calls.append(Call(name, m, tuple(getattr(out, "shape", ())), _node(out)))
+            )
+        )
+    try:
+        with torch.enable_grad():
+            # not model(example): this pass is no measurement, and hooks that count are not to see it
+            scores = logits(Unhooked(model), example.detach().clone().requires_grad_())
+    finally:
+        for handle in handles:
+            handle.remove()
+    behind = _behind(scores)
+    return [call for call in calls if call.node is None or not behind or call.node in behind]
+
+
 def _node(output: object) -> Any:
     """Where in torch's graph an output is made, or what it is a view of: what then works in place gives a view another node."""
     if not isinstance(output, Tensor):
@@ -95,7 +102,7 @@ def _behind(scores: Tensor) -> set[Any]:
     return found
 
 
-def _on_tokens(call: _Call) -> bool:
+def _on_tokens(call: Call) -> bool:
     """Whether a call mixes or maps tokens, of which each image has many."""
     return isinstance(call.module, nn.MultiheadAttention) or (
         isinstance(call.module, nn.Linear) and len(call.shape) > 2

@@ -36,18 +36,42 @@ def prepared(model: nn.Module) -> Iterator[nn.Module]:
             parameter.requires_grad_(flag)
 
 
+class Counter:
+    """A forward hook that calls `add` with the samples of every pass; copies of a model share it."""
+
+    def __init__(self, add: Callable[[int], None]) -> None:
+        self.add = add
+
+    def __call__(self, _: nn.Module, arguments: tuple[Any, ...], __: Any) -> None:
+        self.add(arguments[0].shape[0] * (2 if torch.is_grad_enabled() else 1))
+
+    def __deepcopy__(self, memo: object) -> "Counter":
+        return self
+
+
 @contextmanager
 def counted(model: nn.Module, add: Callable[[int], None]) -> Iterator[None]:
     """Calls `add` with the samples of every forward pass; a pass that records gradients counts twice, for its backward pass."""
-
-    def hook(_: nn.Module, arguments: tuple[Any, ...], __: Any) -> None:
-        add(arguments[0].shape[0] * (2 if torch.is_grad_enabled() else 1))
-
-    handle = model.register_forward_hook(hook)
+    handle = model.register_forward_hook(Counter(add))
     try:
         yield
     finally:
         handle.remove()
+
+
+def uncounted(copy: nn.Module) -> nn.Module:
+    """A copy of a model, without the counters that came along."""
+    for key, hook in list(copy._forward_hooks.items()):
+        if isinstance(hook, Counter):
+            del copy._forward_hooks[key]
+    return copy
+
+
+def count(model: nn.Module, samples: int) -> None:
+    """Tell whoever counts the passes of a model of samples that others forwarded for it."""
+    for hook in model._forward_hooks.values():
+        if isinstance(hook, Counter):
+            hook.add(samples)
 
 
 def logits(model: nn.Module, inputs: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:

@@ -128,3 +128,36 @@ def percentile(resampled: Float[np.ndarray, " b"], level: float = LEVEL) -> tupl
     """Plain percentile interval."""
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def two_way_mean(
+    values: Float[np.ndarray, "draws n"],
+    over_draws: Float[np.ndarray, "b draws"],
+    over_samples: Float[np.ndarray, "b n"],
+) -> Bootstrap:
+    """The mean over draws and samples, both drawn again; bounds are plain percentiles."""
+    scale = float(np.abs(values).max())
+    estimate = settled(values.mean(keepdims=True).ravel(), scale)
+    moments = over_samples @ values.T
+    return Bootstrap(float(estimate[0]), settled((over_draws * moments).sum(1), scale), np.zeros(1))
+
+
+def two_way_standardised(
+    values: Float[np.ndarray, "draws n"],
+    over_draws: Float[np.ndarray, "b draws"],
+    over_samples: Float[np.ndarray, "b n"],
+) -> Bootstrap:
+    """`standardised` of each sample's mean over draws, with draws and samples drawn again; bounds are plain percentiles."""
+    values = values / np.abs(values).max()
+    means = values.mean(0)
+    n, average, whole = len(means), float(means.mean()), float(means.std(ddof=1))
+    centred = values - average
+    first = (over_draws * (over_samples @ centred.T)).sum(1)
+    # Σ over two draws of the product of their weights, times the mean of the product of their values
+    second = np.zeros(len(over_draws))
+    for a, row in enumerate(centred):
+        for b, other in enumerate(centred):
+            second += over_draws[:, a] * over_draws[:, b] * (over_samples @ (row * other))
+    whole_first, whole_second = (means - average).mean(keepdims=True), ((means - average) ** 2).mean(keepdims=True)
+    estimate = _effects(whole_first, whole_second, n, average, whole)
+    return Bootstrap(float(estimate[0]), _effects(first, second, n, average, whole), np.zeros(1))

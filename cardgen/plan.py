@@ -6,6 +6,7 @@ from functools import cached_property, partial
 
 from cardgen.budgets import BUDGETS, CORE, Again, Budget, sized
 from cardgen.config import RunConfig
+from cardgen.digests import SHORT, digest
 from cardgen.errors import CardgenError
 from cardgen.forward import prepared
 from cardgen.keys import data_part, key_parts
@@ -26,8 +27,8 @@ JUDGED = (
     "unchanged",
     "vs_baseline",
 )
-"""Rules that controls are put through as well."""
-COMPARED = {"vs_noise": ("noise", "prior"), "unchanged": ("prior",)}
+"""Rules that controls are put through as well, unless that takes training."""
+COMPARED = {"vs_noise": ("noise", "prior"), "vs_noise_over_seeds": ("noise", "prior"), "unchanged": ("prior",)}
 """Rules that compare with controls' scores, and with which kinds; all others take what the metric measured."""
 
 
@@ -95,12 +96,19 @@ def _family(make: "Maker", metric: Metric, budget: Budget) -> list[Job]:
         make.job(key, metric, given)
         for key in sorted(controls, key=lambda key: METHODS[key].entry.control == "prior")
         if set(METHODS[key].needs) <= set(metric.entry.needs)
-        for given in _draws(METHODS[key], budget)
+        for given in _given(METHODS[key], _draws(metric, budget))
     ]
 
 
-def _draws(method: Method, budget: Budget) -> list[dict[str, Value]]:
-    return [{"draw": draw} for draw in range(budget.draws)] if method.entry.control == "noise" else [{}]
+def _given(method: Method, draws: int) -> list[dict[str, Value]]:
+    return [{"draw": draw} for draw in range(draws)] if method.entry.control == "noise" else [{}]
+
+
+def _draws(metric: Metric, budget: Budget) -> int:
+    """Draws of each noise control that a metric is compared with; one where each takes models trained anew, which vary by themselves."""
+    if "noise" not in COMPARED.get(metric.entry.rule, ()):
+        return 0
+    return 1 if metric.size == "retrained" else budget.draws
 
 
 def _control_jobs(make: "Maker", metrics: Sequence[str], budget: Budget) -> Iterator[Job]:
@@ -129,7 +137,7 @@ class Maker:
         if again and Explainer(method, method_parameters).passes > again.passes:
             method_parameters |= sized(method.defaults, again.method)
         metric_parameters = metric.parameters(sized(metric.defaults, self.budget.metric))
-        n = self.config.n or (again.samples if again else self.budget.samples[metric.size])
+        n = self.config.n or (again.samples if again else self.budget.samples.get(metric.size, 0))
         n = min(n, len(self.loaded.subject))
         parts = key_parts(
             self.loaded.weights,
@@ -141,16 +149,19 @@ class Maker:
             metric_parameters,
             seed=self.config.seed,
             dtype=self.loaded.dtype,
-            draws=self.budget.draws if metric.entry.rule == "vs_noise" else 0,
+            draws=_draws(metric, self.budget),
         )
         if self.config.layer and method.entry.access == "features":
             parts["layer"] = self.config.layer
         if method.code:
             parts["code"] = method.code
         siblings = (*metric.siblings(metric_parameters), *method.siblings)
-        skip = self._skip(method, metric) or self.loaded.family.reason(siblings) or self._stranger(method, siblings)
+        skip = self._skip(method, metric, metric_parameters) or self.loaded.family.reason(siblings)
+        skip = skip or self._stranger(method, siblings)
         if siblings and not skip:
             parts["siblings"] = self.loaded.family.part(siblings)
+        if "training" in metric.entry.needs and self.loaded.subject.retraining:
+            parts["training"] = self._training(n)
         if "masks" in method.needs:
             parts["masks"] = data_part(self.loaded.samples)
         if metric.entry.rule == "ratings" and self.loaded.subject.ratings:
@@ -167,7 +178,13 @@ class Maker:
         except Exception:
             return CHANNELS
 
-    def _skip(self, method: Method, metric: Metric) -> str:
+    def _training(self, n: int) -> str:
+        """The part of a key that says what models are trained on and how, and by which labels they are judged."""
+        subject = self.loaded.subject
+        identity = subject.retraining.identity if subject.retraining else ""
+        return digest([identity, None if subject.labels is None else subject.labels[:n].tolist()])[:SHORT]
+
+    def _skip(self, method: Method, metric: Metric, parameters: Mapping[str, Value]) -> str:
         record = self.loaded.record
         if record.health == "chance" and not self.config.force_unhealthy:
             return f"model at chance level (accuracy {record.accuracy:.2g}, n = {record.n})"
@@ -181,6 +198,12 @@ class Maker:
             return "the data is images, which have no words to swap for synonyms"
         if "weights" in metric.entry.needs and self.loaded.black_box:
             return "needs the model's weights, and the model is a black box that gives only outputs"
+        if metric.size not in self.budget.samples:
+            return f"budget: retrains {metric.trains(parameters)} models; choose --budget full"
+        if "labels" in metric.entry.needs and self.loaded.subject.labels is None:
+            return "needs the samples' labels"
+        if "training" in metric.entry.needs and self.loaded.subject.retraining is None:
+            return "needs labelled training images; give them by --train-data"
         if method.siblings and metric.other_networks:
             return "the method trains a network for one model, and this explains others as well"
         if "classes" in metric.entry.needs and len(record.classes) == 1:
@@ -256,6 +279,12 @@ def siblings_of(config: RunConfig) -> list[Sibling]:
     for metric in (METRICS[key] for key in chosen_metrics(config.metrics)):
         wanted += metric.siblings(metric.parameters(sized(metric.defaults, budget.metric)))
     return list(dict.fromkeys(wanted))
+
+
+def retrains(config: RunConfig) -> bool:
+    """Whether a run takes images to train on, whatever siblings it takes."""
+    metrics = [METRICS[key] for key in chosen_metrics(config.metrics)]
+    return any("training" in m.entry.needs and m.size in BUDGETS[config.budget].samples for m in metrics)
 
 
 def chosen_methods(names: Sequence[str]) -> list[str]:

@@ -269,6 +269,7 @@ class Runner:
                 # the first samples of many are the few that a method beyond core may be asked again for
                 np.stack([scores.values[: job.n] for scores in found]),
                 np.stack([scores.valid[: job.n] for scores in found]),
+                {part: np.stack([scores.parts[part][..., : job.n] for scores in found]) for part in found[0].parts},
             )
             for key, found in rows.items()
         }

@@ -10,16 +10,19 @@ from cardgen.config import RunConfig
 from cardgen.display import built, say, shared, watching
 from cardgen.leftovers import leftovers
 from cardgen.own_methods import own_methods
-from cardgen.plan import Job, make_plan, siblings_of
+from cardgen.plan import Job, make_plan, retrains, siblings_of
 from cardgen.plan_report import plan_lines, skips
 from cardgen.runner import Outcome, Runner
 from cardgen.store import Store
 from cardgen.subjects.loading import Loaded, load_subject
+from cardgen.subjects.raising import Raising
+from cardgen.subjects.retraining import FOLDER as AGAIN
 from cardgen.subjects.siblings import FOLDER, Search
 from cardgen.subjects.train_data import raising
 from cardgen.words import plural
 
 FAILED = 1
+UNTRAINED = "it is trained by `cardgen run`"
 CHANCE = (
     "On these samples the model is no better than always naming the most frequent class, so nothing is judged. "
     "Check its weights, the classes and the preprocessing with `cardgen doctor`; --force-unhealthy measures all the same."
@@ -71,13 +74,18 @@ def _run(config: RunConfig, console: Console) -> int:
 
 
 def with_siblings(config: RunConfig, loaded: Loaded, store: Store, tell: Callable[[str], None]) -> Loaded:
-    """The subject with the other trained models that the run compares with; trained first where they have to be."""
-    needed = siblings_of(config)
-    if not needed or (loaded.record.health == "chance" and not config.force_unhealthy):
+    """The subject with the other trained models that the run compares with, trained first where they have to be, and with what there
+    is to train its own model anew with, for metrics that do."""
+    needed, again = siblings_of(config), retrains(config)
+    if not (needed or again) or (loaded.record.health == "chance" and not config.force_unhealthy):
         return loaded
-    how = "it is trained by `cardgen run`" if config.dry_run else raising(config, loaded, tell)
-    family = Search(config, loaded, store.root / FOLDER, how).family(needed)
-    return replace(loaded, family=family, subject=replace(loaded.subject, siblings=family.modules))
+    # what images there are to train on is part of a key; a dry run that needs to know reads them
+    how = raising(config, loaded, tell) if again or not config.dry_run else UNTRAINED
+    family = Search(config, loaded, store.root / FOLDER, UNTRAINED if config.dry_run else how).family(needed)
+    subject = replace(loaded.subject, siblings=family.modules)
+    if again and isinstance(how, Raising):
+        subject = replace(subject, retraining=how.retraining(store.root / AGAIN, config.target))
+    return replace(loaded, family=family, subject=subject)
 
 
 def _untested(store: Store, job: Job) -> bool:

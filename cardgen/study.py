@@ -23,6 +23,7 @@ from cardgen.recipes import ORIGINAL, Inputs, Network, Original, Recipe, Reseed,
 from cardgen.records import Value
 from cardgen.similarity import is_flat
 from cardgen.space import COLOURS, PICTURES, UNNORMALISED, Space, substrate
+from cardgen.subjects.retraining import Retraining
 
 
 class Segment(NamedTuple):
@@ -52,6 +53,8 @@ class Subject:
         ruled: whether the masks are proven to be the pixels that drive the model, all of them and no others.
         siblings: other trained models, which take the same inputs.
         synonyms: the same samples said in other words, as many as there are; for text.
+        labels: the samples' true classes, where they are known.
+        retraining: what there is to train the model's architecture anew with.
     """
 
     model: nn.Module
@@ -68,6 +71,8 @@ class Subject:
     ruled: bool = False
     siblings: Mapping[Sibling, nn.Module] = field(default_factory=dict)
     synonyms: Float[Tensor, "n c h w"] | None = None
+    labels: Int[Tensor, " n"] | None = None
+    retraining: Retraining | None = None
     memo: Memo = field(default_factory=Memo)
 
     def __len__(self) -> int:
@@ -250,7 +255,8 @@ class Subject:
         """What a method gets to know of some samples."""
         masks = None if self.masks is None else self.masks[part]
         layer = self.features_of(recipe) if method.entry.access == "features" else self.layer
-        return Context(self.ids[part], seed, self.space, self.batch, masks, layer, self.mean_mask)
+        masker = next((self.siblings.get(sibling) for sibling in method.siblings), None)
+        return Context(self.ids[part], seed, self.space, self.batch, masks, layer, self.mean_mask, masker)
 
 
 class StudyKey(NamedTuple):

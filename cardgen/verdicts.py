@@ -5,25 +5,24 @@ Each rule gives an estimate with its interval, the size of the effect, what the 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from cardgen import intervals
 from cardgen.axioms import axiom
 from cardgen.baseline import vs_baseline
 from cardgen.decisions import Control, Controls, Decision, Rule, about, enough, few
-from cardgen.errors import CardgenError
+from cardgen.leads import OverSamples, advised, against
 from cardgen.matched import MATCHED
 from cardgen.methods import METHODS
-from cardgen.records import Comparison, MetricEntry, Value, VerdictName
+from cardgen.over_seeds import vs_noise_over_seeds
+from cardgen.records import MetricEntry, Value, VerdictName
 from cardgen.scores import Scores
 from cardgen.thresholds import Thresholds
 from cardgen.unchanged import unchanged
 
-__all__ = ["RULES", "Control", "Controls", "Decision", "Rule"]
+__all__ = ["RULES", "Control", "Controls", "Decision", "Rule", "advised"]
 
 LEAST = ("probability", "correlation")
 """Units in which a difference can be too small to count, however sure it is; thresholds of these names say how small."""
@@ -52,158 +51,15 @@ def vs_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thres
     # a sample counts unless the quantity does not exist for it whatever the map
     family = [control.valid.any(0) for control in controls.values() if control.kind == "noise"]
     exists = np.any(family, axis=0) if family else scores.valid
-    return _against(scores, controls, exists, entry.unit if entry.unit in LEAST else None, entry, bars, seed)
-
-
-def _against(
-    scores: Scores,
-    controls: Controls,
-    exists: Bool[np.ndarray, " n"],
-    least: str | None,
-    entry: MetricEntry,
-    bars: Thresholds,
-    seed: int,
-) -> Decision:
-    """`vs_noise` on the samples for which the quantity exists; `least` names the bar, if any, of the difference that a pass takes."""
-    thresholds: dict[str, Value] = {"effect": bars.effect, "samples": bars.samples, "flat": bars.flat}
-    bar = None if least is None else getattr(bars, least)
-    if least is not None:
-        thresholds[least] = bar
-    if all(control.kind != "noise" for control in controls.values()):
-        raise CardgenError(
-            f"{entry.key}: expected noise controls to compare with, got none; run the noise family as well"
-        )
-    # a flat map stays in, with no lead over anything
-    kept = exists & (scores.valid | scores.flat)
-    n, flat = int(kept.sum()), int(scores.flat[kept].sum())
-    if n < 2:
-        return Decision("inconclusive", few(n, bars), n, thresholds, advice=enough(bars))
-    weights = intervals.weights(seed, n, bars.resamples)
-    leads = {
-        key: _lead(scores, control, entry, weights, kept)
-        for key, control in controls.items()
-        if control.valid[:, kept].any()
-    }
-    noise = {key: lead for key, lead in leads.items() if controls[key].kind == "noise"}
-    verdict, reason, advice = _judged(list(noise.values()), n, bars, bar)
-    if n < bars.samples:
-        verdict, reason, advice = "inconclusive", few(n, bars), enough(bars)
-    elif verdict == "pass" and flat > bars.flat * n:
-        verdict, reason = "inconclusive", f"Beats every noise control, but {flat} of {n} maps are flat."
-    own = scores.values[kept & scores.valid]
-    boot = intervals.mean(own, intervals.weights(seed, len(own), bars.resamples)) if len(own) else None
-    return Decision(
-        verdict,
-        reason,
-        n,
-        thresholds,
-        boot.estimate if boot else None,
-        _own_interval(own, boot, entry) if boot else None,
-        min(noise.values(), key=lambda lead: lead.rank).effect,
-        max(lead.p for lead in noise.values()),
-        advice,
-        {key: lead.comparison(controls[key].kind) for key, lead in leads.items()},
+    return against(
+        scores,
+        controls,
+        exists,
+        entry.unit if entry.unit in LEAST else None,
+        entry,
+        bars,
+        OverSamples(seed, bars.resamples),
     )
-
-
-def _own_interval(own: Float[np.ndarray, " m"], boot: intervals.Bootstrap, entry: MetricEntry) -> tuple[float, float]:
-    """Of the mean score; Wilson's where every sample is a hit or a miss, since a bootstrap of hits alone has no width."""
-    if entry.unit == "share" and bool(np.isin(own, (0, 1)).all()):
-        return intervals.wilson(int(own.sum()), len(own))
-    return boot.interval()
-
-
-def _judged(noise: "list[_Lead]", n: int, bars: Thresholds, least: float | None) -> tuple[VerdictName, str, str]:
-    """Verdict, reason and advice from the leads over the members of the noise family."""
-    clear = all(lead.interval[0] > 0 and lead.rank >= bars.effect for lead in noise)
-    thin = [lead for lead in noise if least is not None and lead.difference < least]
-    failing = [lead for lead in noise if lead.upper(len(noise)) < bars.effect]
-    worse = [lead for lead in failing if lead.interval[0] <= 0]
-    closest = min(noise, key=lambda lead: lead.rank)
-    if clear and not thin:
-        return "pass", f"Beats every noise control; {closest.name} comes closest.", ""
-    if len(worse) == len(noise) > 1:
-        return "fail", "No better than any noise control.", ""
-    if worse:
-        return "fail", f"No better than {_listed(worse)}.", ""
-    if failing:
-        return "fail", f"Beats {_listed(failing)} by less than {bars.effect:g} standard deviations.", ""
-    if clear:
-        return "inconclusive", f"Beats every noise control, but {_listed(thin)} by less than {least:g}.", ""
-    return "inconclusive", f"{n} samples leave open whether it beats {closest.name}.", advised(closest.rank, n, bars)
-
-
-@dataclass(frozen=True, eq=False)
-class _Lead:
-    """By how much the method beats one control."""
-
-    name: str
-    estimate: float
-    boot: intervals.Bootstrap
-    standard: intervals.Bootstrap | None
-
-    @property
-    def difference(self) -> float:
-        return self.boot.estimate
-
-    @cached_property
-    def interval(self) -> tuple[float, float]:
-        return self.boot.interval() if self.standard else (self.difference, self.difference)
-
-    @property
-    def effect(self) -> float | None:
-        return self.standard.estimate if self.standard else None
-
-    @property
-    def rank(self) -> float:
-        """The effect; without spread the mean's sign is all there is."""
-        if self.effect is not None:
-            return self.effect
-        return np.inf if self.difference > 0 else -np.inf
-
-    @property
-    def p(self) -> float:
-        return self.boot.p_above(0.0)
-
-    def upper(self, members: int) -> float:
-        """One-sided upper bound of the effect, at 1 − 0.025 / members."""
-        return self.standard.quantile(1 - 0.025 / members) if self.standard else self.rank
-
-    def comparison(self, kind: str) -> Comparison:
-        return Comparison(
-            kind="noise" if kind == "noise" else "prior",
-            estimate=self.estimate,
-            difference=self.difference,
-            interval=self.interval,
-            effect=self.effect,
-        )
-
-
-def _lead(
-    scores: Scores,
-    control: Control,
-    entry: MetricEntry,
-    weights: Float[np.ndarray, "b k"],
-    kept: Bool[np.ndarray, " n"],
-) -> _Lead:
-    sign = -1.0 if entry.direction == "lower" else 1.0
-    draws = control.valid.sum(0)
-    baseline = np.where(control.valid, control.values, 0.0).sum(0) / np.maximum(draws, 1)
-    # where the method or the control has no score, there is no lead either
-    d = np.where(scores.valid & (draws > 0), sign * (scores.values - baseline), 0.0)[kept]
-    size = max(np.abs(baseline).max(), np.abs(scores.values[scores.valid]).max(initial=0.0))
-    d = intervals.settled(d, float(size))
-    boot = intervals.mean(d, weights)
-    estimate = float(baseline[kept & (draws > 0)].mean())
-    return _Lead(control.name, estimate, boot, intervals.standardised(d, weights) if np.ptp(d) > 0 else None)
-
-
-def advised(effect: float, n: int, bars: Thresholds) -> str:
-    """How many samples would decide, from the effect seen: METRICS' formulas, in words."""
-    beyond = effect - bars.effect
-    if beyond == 0:
-        return about(np.inf, n, bars)
-    return about(max((2.8 / effect) ** 2, (0.84 / beyond) ** 2) if beyond > 0 else (3.34 / beyond) ** 2, n, bars)
 
 
 def randomisation(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
@@ -274,11 +130,6 @@ def _narrower(n: int, similarity: tuple[float, float], gap: tuple[float, float],
     return about(max(needed(similarity, bars.similar), needed(gap, bars.gap)), n, bars)
 
 
-def _listed(leads: list[_Lead]) -> str:
-    names = [lead.name for lead in leads]
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
-
-
 def vs_matched_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int) -> Decision:
     """As `vs_noise`, against value-matched noise, for metrics that read a map's values and not only their order.
 
@@ -292,7 +143,9 @@ def vs_matched_noise(scores: Scores, controls: Controls, entry: MetricEntry, bar
     opponents = _noise_of(scores, MATCHED)
     if opponents and not scores.valid.any() and scores.flat.any():
         return _all_flat(int(scores.flat.sum()), bars)
-    found = _against(scores, opponents, scores.valid | scores.flat, "probability", entry, bars, seed)
+    found = against(
+        scores, opponents, scores.valid | scores.flat, "probability", entry, bars, OverSamples(seed, bars.resamples)
+    )
     if found.n < bars.samples:
         return found
     return replace(
@@ -321,7 +174,12 @@ def contrast_matched_noise(
     low, high = boot.interval()
     found = replace(found, p=max(found.p or 0.0, boot.p_above(0.0)))
     if high < 0:
-        return replace(found, verdict="fail", reason="The other model's map is the higher one where this one's should be.", advice="")
+        return replace(
+            found,
+            verdict="fail",
+            reason="The other model's map is the higher one where this one's should be.",
+            advice="",
+        )
     if found.verdict == "pass" and low <= 0:
         needed = len(own) * ((high - low) / 2 / max(abs(boot.estimate), 1e-9)) ** 2
         reason = f"{found.reason.removesuffix('.')}, but whether there is a difference is left open."
@@ -397,6 +255,7 @@ def ratings(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresh
 RULES: Mapping[str, Rule] = {
     "descriptive": descriptive,
     "vs_noise": vs_noise,
+    "vs_noise_over_seeds": vs_noise_over_seeds,
     "vs_matched_noise": vs_matched_noise,
     "matched_noise": matched_noise,
     "randomisation": randomisation,

@@ -9,7 +9,8 @@ from torch import nn
 
 from cardgen.errors import CardgenError
 from cardgen.features import last_features
-from cardgen.forward import prepared
+from cardgen.forward import logits, prepared
+from cardgen.maskers import KINDS, build
 from cardgen.methods import METHODS, require_fit
 
 
@@ -53,3 +54,12 @@ def home(key):
 def at_home(key, n=7):
     """The small subject on which a method is at home."""
     return HOMES[home(key)].subject(n)
+
+
+def masking(key, small):
+    """A masking network of a method for a network, untrained; None for methods that have none, and networks that they refuse."""
+    if key not in KINDS or refusal(key, small):
+        return None
+    with prepared(small.model):
+        classes = logits(small.model, small.inputs[:1]).shape[1]
+    return lively(seeded(0, lambda: build(key, small.model, small.inputs[:1], classes)))

@@ -155,7 +155,9 @@ class Plain(nn.Module):
 
     def __init__(self, classes=4):
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU())
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU()
+        )
         self.head = nn.Linear(8, classes)
 
     def forward(self, x):

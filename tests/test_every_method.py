@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from homes import HOMES, at_home, home, refusal
+from homes import HOMES, at_home, home, masking, refusal
 from small_models import (
     Residual,
     Tiny,
@@ -50,7 +50,7 @@ def few(key):
 
 def run(key, small, **options):
     """Explain with few steps, masks or samples."""
-    return explain(key, *small.call, masks=small.masks, **few(key) | options)
+    return explain(key, *small.call, masks=small.masks, masker=masking(key, small), **few(key) | options)
 
 
 @pytest.fixture
@@ -191,10 +191,11 @@ class TestReal:
 
     def test_passes_are_what_the_model_sees(self, key):
         small = at_home(key)
+        options = {"layer": HOMES[home(key)].layer, "masker": masking(key, small), **few(key)}
         seen = []
         # a pass that records gradients counts twice, for the way back
         handle = small.model.register_forward_hook(lambda m, a, o: seen.append(len(o) * (1 + o.requires_grad)))
-        explain(key, *small.call, layer=HOMES[home(key)].layer, **few(key))
+        explain(key, *small.call, **options)
         handle.remove()
         parameters = METHODS[key].parameters(few(key))
         assert sum(seen) == 7 * Explainer(METHODS[key], parameters, channels=5).passes

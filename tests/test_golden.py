@@ -68,12 +68,12 @@ def measured():
 
 def at_home_maps(key, parameters):
     """A method's maps of the network that it fits."""
-    from homes import at_home
+    from homes import at_home, masking
 
     from cardgen import explain
 
     small = at_home(key, N)
-    return explain(key, *small.call, masks=small.masks, **parameters)
+    return explain(key, *small.call, masks=small.masks, masker=masking(key, small), **parameters)
 
 
 def declared(method):

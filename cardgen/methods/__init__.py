@@ -37,6 +37,7 @@ class Context:
         masks: ground truth, for the planted-truth control only.
         mean_mask: the mean of all samples' masks, for the prior of that name only.
         layer: the layer whose feature maps methods of class activation take; found if None.
+        masker: the masking network that was trained for the model, for methods whose map it makes.
     """
 
     ids: tuple[str, ...]
@@ -46,6 +47,7 @@ class Context:
     masks: Bool[Tensor, "n h w"] | None = None
     layer: str | None = None
     mean_mask: Float[Tensor, "h w"] | None = None
+    masker: nn.Module | None = None
 
     def part(self, chunk: slice) -> "Context":
         """The context of a chunk of the samples."""

@@ -15,8 +15,9 @@ from cardgen.registry import Registry
 from cardgen.scores import Scores
 from cardgen.study import Study
 
-Size = Literal["maps", "again", "few"]
-"""How many samples a budget gives: metrics that read the original maps, those that explain again, those that repeat or time."""
+Size = Literal["maps", "again", "few", "retrained"]
+"""How many samples a budget gives: metrics that read the original maps, those that explain again, those that repeat or time, and those
+that train models, which take one draw of each noise control."""
 
 Measure = Callable[..., Scores]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,6 +36,7 @@ class Metric:
     fits: Fits = lambda model, example: None
     siblings: Siblings = lambda parameters: ()
     other_networks: bool = False
+    trains: Callable[[Mapping[str, Any]], int] = lambda parameters: 0
 
     @property
     def defaults(self) -> dict[str, Value]:
@@ -73,6 +75,7 @@ def metric(
     fits: Fits = lambda model, example: None,
     siblings: Siblings = lambda parameters: (),
     other_networks: bool = False,
+    trains: Callable[[Mapping[str, Any]], int] = lambda parameters: 0,
     version: int = 1,
     passes: Passes = lambda n, explainer, parameters: n * explainer.passes,
 ) -> Callable[[F], F]:
@@ -90,12 +93,14 @@ def metric(
         size: which of the budget's sample sizes it takes.
         unit: of the number; "probability" also asks for a difference of at least 0.01, "correlation" of at least 0.05.
         needs: what the subject must have: masks, rule (masks that are proven to be what drives the model), weights (a model that can be
-            changed, not only asked), classes (two or more), or synonyms (the samples in other words).
+            changed, not only asked), classes (two or more), synonyms (the samples in other words), labels (of the samples), or training
+            (labelled images to train on).
         requires: metrics whose pass this one's pass needs.
         fits: raises CardgenError where the model cannot be measured; the words up to the first `;` become the reason.
         siblings: the other trained models that it takes, from its parameters.
         other_networks: whether it explains networks other than the model, its siblings or such as are derived from it; a method that
             trains a network of its own for the model cannot explain those.
+        trains: how many models it trains for a method, from its parameters.
         version: of the numbers.
         passes: samples forwarded in all, from (n, the method with its hyperparameters, parameters); an estimate for plans and progress.
     """
@@ -115,7 +120,7 @@ def metric(
     )
 
     def register(function: F) -> F:
-        METRICS.add(key, Metric(entry, function, size, passes, fits, siblings, other_networks))
+        METRICS.add(key, Metric(entry, function, size, passes, fits, siblings, other_networks, trains))
         return function
 
     return register

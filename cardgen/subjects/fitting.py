@@ -145,19 +145,12 @@ class Alone:
         """Channels last, which trains half as fast again, unless the model cannot; as few parts as fit into memory."""
         before = {name: value.clone() for name, value in self.model.named_buffers()}
         rows = torch.arange(min(size, len(labelled[1])))[None]
-        self._check_labels(labelled)
+        if self.loss is cross_entropy:
+            check_labels(self.model, self.data, labelled)
         self._lay_out(torch.channels_last)
         while not self._fits(labelled, rows):
             free()
         self.put(0, before)
-
-    def _check_labels(self, labelled: Labelled) -> None:
-        """On CUDA a label that is no class is an error that nothing can be done after."""
-        if self.loss is cross_entropy:
-            self.model.eval()
-            with torch.no_grad():
-                with_classes(logits(self.model, self._inputs(labelled[0][:2])), labelled[1])
-            self.model.train()
 
     def _fits(self, labelled: Labelled, rows: Int64[Tensor, "1 b"]) -> bool:
         """Whether the batch can be taken; the layout or the number of parts is another one afterwards if not."""
@@ -202,16 +195,26 @@ class Alone:
         return [accuracy(self.model, self.data, labelled)]
 
     def state(self, member: int) -> State:
-        return {name: value.detach().clone() for name, value in _tensors(self.model).items()}
+        return {name: value.detach().clone() for name, value in tensors(self.model).items()}
 
     def put(self, member: int, state: State) -> None:
-        tensors = _tensors(self.model)
+        own = tensors(self.model)
         with torch.no_grad():
             for name, value in state.items():
-                tensors[name].copy_(value)
+                own[name].copy_(value)
 
 
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
+def check_labels(model: nn.Module, data: TrainingData, labelled: Labelled) -> None:
+    """Refuse labels that are no classes of the model: on CUDA they are an error that nothing can be done after."""
+    device, training = next(model.parameters()).device, model.training
+    model.eval()
+    with torch.no_grad():
+        with_classes(logits(model, data.inputs(labelled[0][:2].to(device))), labelled[1])
+    model.train(training)
+
+
+def tensors(model: nn.Module) -> dict[str, Tensor]:
+    """A model's parameters and buffers by name."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 

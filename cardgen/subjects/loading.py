@@ -125,7 +125,7 @@ def load_subject(config: RunConfig) -> Loaded:
         has_masks=data.masks is not None,
         **health(predicted, labels),
     )
-    subject = replace(subject, targets=targets)
+    subject = replace(subject, targets=targets, labels=labels)
     return Loaded(subject, record, data.images, samples, weights, data.notes, data.labels, model.preprocess)
 
 

@@ -112,7 +112,7 @@ def load_embedded(name: str) -> nn.Module:
     if name not in EMBEDDED:
         raise CardgenError(f"embedded model; expected one of {', '.join(EMBEDDED)}, got {name}; choose one of these")
     model = SmallCNN()
-    model.load_state_dict(_weights(name))
+    model.load_state_dict(load(committed(name, f"cardgen.subjects.training {name}")))
     return model.eval()
 
 
@@ -120,18 +120,27 @@ def shipped(model: str, sibling: str) -> tuple[dict[str, Any], dict[str, Tensor]
     """The manifest's entry and the weights of an embedded model's sibling, by its name; None where there is none."""
     name = ALIASES.get((model, sibling), f"{model}.{sibling}")
     entries = manifest() if model in EMBEDDED else {}
-    return (entries[name], _weights(name)) if name in entries else None
+    return (entries[name], load(committed(name, f"cardgen.subjects.training {name}"))) if name in entries else None
 
 
-def _weights(name: str) -> dict[str, Tensor]:
-    """The committed tensors, after comparing their sha256 with the manifest's."""
-    entries = manifest()
+def committed(name: str, trained_by: str) -> bytes:
+    """The committed weights of this name, which `python -m <trained_by>` made.
+
+    Raises:
+        CardgenError: their sha256 is not the manifest's.
+    """
     data = (WEIGHTS / f"{name}.safetensors").read_bytes()
-    found, expected = hashlib.sha256(data).hexdigest(), entries[name]["sha256"]
+    found, expected = hashlib.sha256(data).hexdigest(), manifest()[name]["sha256"]
     if found != expected:
         raise CardgenError(
             f"weights of {name} are not the committed ones; expected sha256 {expected}, got {found}; "
-            f"reinstall cardgen, or retrain with `python -m cardgen.subjects.training {name}`"
+            f"reinstall cardgen, or retrain with `python -m {trained_by}`"
         )
-    found: dict[str, Tensor] = load(data)
-    return found
+    return data
+
+
+def write(name: str, data: bytes, entry: dict[str, Any]) -> None:
+    """Write weights, and their entry in the manifest."""
+    entries = manifest() if (WEIGHTS / "manifest.json").exists() else {}
+    (WEIGHTS / f"{name}.safetensors").write_bytes(data)
+    (WEIGHTS / "manifest.json").write_text(json.dumps(entries | {name: entry}, indent=2, sort_keys=True) + "\n")

@@ -85,16 +85,13 @@ def _check_arguments(function: Callable[..., Any], name: str, given: dict[str, i
 
 
 def _module(built: object, name: str, function: Callable[..., Any]) -> nn.Module:
-    """The module itself where torch.compile or DataParallel are around it; functions become black boxes."""
-    while isinstance(built, nn.DataParallel) or hasattr(built, "_orig_mod"):
-        built = built.module if isinstance(built, nn.DataParallel) else built._orig_mod
-    file = code_file(function)
-    code = hashlib.sha256(file.read_bytes()).hexdigest() if file else ""
+    """Functions become black boxes."""
+    built, code = unwrapped(built), code_digest(function)
     if isinstance(built, nn.Module) and not isinstance(built, torch.jit.ScriptModule):
         setattr(built, CODE, code)
         return built
     if not callable(built) or isinstance(built, type | torch.jit.ScriptModule):
-        raise CardgenError(f"{name} returned {_described(built)}; {RETURNS}; return one of these")
+        raise CardgenError(f"{name} returned {described(built)}; {RETURNS}; return one of these")
     return BlackBox(built, identity=code)
 
 
@@ -106,7 +103,21 @@ def _loaded(module: nn.Module, request: Request, file: Path) -> str:
     return load_weights(module, file)
 
 
-def _described(built: object) -> str:
+def unwrapped(built: object) -> object:
+    """What is inside where torch.compile or DataParallel are around it."""
+    while isinstance(built, nn.DataParallel) or hasattr(built, "_orig_mod"):
+        built = built.module if isinstance(built, nn.DataParallel) else built._orig_mod
+    return built
+
+
+def code_digest(function: Callable[..., Any]) -> str:
+    """sha256 of the file that a function is written in; empty where there is none. What the file takes from elsewhere is not seen."""
+    file = code_file(function)
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file else ""
+
+
+def described(built: object) -> str:
+    """What something is that is no model."""
     if isinstance(built, torch.jit.ScriptModule):
         return "a TorchScript module, which cannot be looked into"
     if isinstance(built, tuple):

@@ -14,10 +14,10 @@ from cardgen.records import Value
 from cardgen.repair import copied
 from cardgen.study import Subject
 from cardgen.subjects.compression import at_zero, smallest
-from cardgen.subjects.fitting import Course, Fitted, Labelled, TrainingData, fit
-from cardgen.subjects.masker_training import COURSE as MASKER
+from cardgen.subjects.fitting import Course, Fitted, Labelled, TrainingData, accuracy, fit
 from cardgen.subjects.masker_training import masker_loss
-from cardgen.subjects.own_training import code_digest, own_fit
+from cardgen.subjects.own_training import own_digest, own_fit
+from cardgen.subjects.retraining import Retraining
 
 VERSION = 1
 """Raised when training gives other weights."""
@@ -27,7 +27,7 @@ COURSES: Mapping[str, Course] = {
     "architecture": Course(epochs=30, patience=5),
     "random-labels": Course(epochs=200, enough=0.99),
     "compressed": Course(epochs=3, learning_rate=4e-4, fresh=False),
-    "masker": MASKER,
+    "masker": Course(epochs=5),
 }
 """By kind. The embedded models' own seeds and architectures take as many epochs as they did, without stopping early."""
 
@@ -54,6 +54,10 @@ class Raising:
         """Whether it can be trained from what there is: other labels of the same images cannot be made up."""
         return sibling.kind in self.courses
 
+    def retraining(self, folder: Path, target: str) -> Retraining:
+        """The same for metrics that train the model's architecture anew, and keep checkpoints in a folder."""
+        return Retraining(self.data, self.courses["seed"], self.own, target, folder, self.deadline, self.tell)
+
     def identity(self, sibling: Sibling, weights: str, architecture: str) -> dict[str, Value]:
         """All that a trained sibling depends on: what it starts from, or what it is trained for, counts where it does."""
         course, own = self.courses[sibling.kind], self._own(sibling)
@@ -63,7 +67,7 @@ class Raising:
             "architecture": architecture,
             "model": weights if sibling.kind == "masker" or not course.fresh else "",
             "data": self.data.digest,
-            "course": digest(asdict(course))[:SHORT] if not own else code_digest(own),
+            "course": digest(asdict(course))[:SHORT] if not own else own_digest(own),
         }
 
     def trained(self, sibling: Sibling, blank: nn.Module, subject: Subject, checkpoint: Path) -> Fitted:
@@ -75,7 +79,8 @@ class Raising:
         course, seed = self.courses[sibling.kind], sibling.variant if isinstance(sibling.variant, int) else 0
         data = relabelled(self.data) if sibling.kind == "random-labels" else self.data
         if self._own(sibling):
-            return own_fit(self.own, data, seed)
+            module = own_fit(self.own, data, seed)
+            return Fitted(module, 0, accuracy(module, data, data.epoch(0)), None)
         after_step = None
         if sibling.kind == "compressed":
             blank = copied(subject.model)

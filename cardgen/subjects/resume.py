@@ -1,5 +1,6 @@
 """Checkpoints of a training: written whole after each epoch, and gone on from only where everything is the same."""
 
+import glob
 import hashlib
 import io
 import zipfile
@@ -47,6 +48,17 @@ class Saved:
             self.tell(f"{self.path.name} is {'damaged' if found is None else 'of another training'}; it is begun anew")
             return None
         return found
+
+
+def part(path: Path | None, ending: str) -> Path | None:
+    """The checkpoint of a part of a training: beside the one of all, its name with an ending."""
+    return path and path.with_name(f"{path.name}.{ending}")
+
+
+def forget(path: Path) -> None:
+    """Delete a checkpoint, and those of parts, if they are there."""
+    for file in [path, *path.parent.glob(f"{glob.escape(path.name)}.*")]:
+        file.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

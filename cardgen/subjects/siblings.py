@@ -39,6 +39,7 @@ WITHIN = {"seed": 0.02, "compressed": 0.02, "architecture": 0.05}
 """How far a sibling's accuracy on the samples may lie from the model's, if both are to count as having learnt the same."""
 MEMORISED = 0.95
 """Training accuracy on random labels, at least."""
+FILES = (".safetensors", *PICKLED)
 FOLDER = ".siblings"
 """In the subject's folder of the store; not committed."""
 
@@ -93,14 +94,13 @@ class Search:
 
     def _named(self, sibling: Sibling) -> Found | None:
         """The one that the user names: a file of weights for the sibling's own architecture, or another model."""
-        given = self.config.siblings.get(sibling.name)
-        if given is None or (isinstance(given, SiblingModel) and given.untrained):
+        given = (self.config.siblings or {}).get(sibling.name)
+        if given is None or given.untrained:
             return None
-        if isinstance(given, str) and Path(given).suffix in (".safetensors", *PICKLED):
+        if Path(given.model).suffix in FILES:
             module = self._blank(sibling)
-            return Found(module, None, f"weights of {load_weights(module, Path(given))}")
-        asked = given if isinstance(given, SiblingModel) else SiblingModel(model=given)
-        return Found(self._model(asked, sibling), None, asked.model)
+            return Found(module, None, f"weights of {load_weights(module, Path(given.model))}")
+        return Found(self._model(given, sibling), None, given.model)
 
     def _model(self, asked: SiblingModel, sibling: Sibling) -> nn.Module:
         """A model by name, which has to take the subject's inputs, and to have its classes unless it tells scenes."""
@@ -158,7 +158,8 @@ class Search:
             told = json.loads(note.read_text())
             blank.load_state_dict(load(path.read_bytes()))
         known: Mapping[str, Any] = told
-        return Found(blank, known["training_accuracy"], f"trained for {known['epochs']} epochs")
+        how = f"trained for {known['epochs']} epochs" if known["epochs"] else "trained by the user's function"
+        return Found(blank, known["training_accuracy"], how)
 
     @property
     def _own(self) -> nn.Module:
@@ -173,8 +174,8 @@ class Search:
         if sibling.kind == "masker":
             with prepared(self._own):
                 return build(str(sibling.variant), self._own, self.subject.inputs[:1], self.outputs)
-        given = self.config.siblings.get(sibling.name)
-        if isinstance(given, SiblingModel):
+        given = (self.config.siblings or {}).get(sibling.name)
+        if given is not None and Path(given.model).suffix not in FILES:
             return self._model(given, sibling)
         if sibling.kind not in ("architecture", "scene"):
             return copied(self._own)

@@ -1,6 +1,7 @@
-"""How the embedded models are trained: one recipe, deterministic, minutes on two cores.
+"""How the embedded models and their siblings are trained: one recipe, deterministic, minutes on two cores.
 
-`python -m cardgen.subjects.training digit-cnn` trains anew and rewrites the committed weights and the manifest.
+`python -m cardgen.subjects.training digit-cnn` trains anew and rewrites the committed weights and the manifest. Siblings are named
+after the model: digit-cnn.seed-1.
 """
 
 import hashlib
@@ -17,9 +18,10 @@ from torch import Tensor, nn
 
 from cardgen.errors import CardgenError
 from cardgen.subjects import fitting
+from cardgen.subjects.compression import at_zero, smallest
 from cardgen.subjects.digits_on_scenes import Scenes, assemble
 from cardgen.subjects.fitting import Course, Labelled, TrainingData
-from cardgen.subjects.networks import WEIGHTS, SmallCNN, manifest, normalised
+from cardgen.subjects.networks import SmallCNN, SmallResNet, load_embedded, normalised, write
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,18 @@ class Recipe:
     weight_decay: float = 1e-2
 
 
-RECIPES = {"digit-cnn": Recipe(epochs=28), "scene-cnn": Recipe(epochs=5)}
+MODEL = "digit-cnn"
+PRUNED, BY_HEART, OTHER = (f"{MODEL}.{name}" for name in ("compressed-pruned", "random-labels", "architecture"))
+MEMORISED = 1500
+"""Images whose random labels are learnt by heart; ten times as many weights take eighty epochs for it."""
+RECIPES = {
+    MODEL: Recipe(epochs=28),
+    "scene-cnn": Recipe(epochs=5),
+    f"{MODEL}.seed-1": Recipe(epochs=28, seed=1),
+    OTHER: Recipe(epochs=28),
+    BY_HEART: Recipe(epochs=80),
+    PRUNED: Recipe(epochs=3, learning_rate=4e-4),
+}
 
 
 def fit(model: nn.Module, epoch: Callable[[int], Labelled], recipe: Recipe) -> nn.Module:
@@ -48,11 +61,19 @@ def fit(model: nn.Module, epoch: Callable[[int], Labelled], recipe: Recipe) -> n
 
 def labels_of(name: str, scenes: Scenes) -> Int64[Tensor, "n"]:
     """The label set that an embedded model is trained on."""
-    return torch.from_numpy(scenes.digits if name == "digit-cnn" else scenes.scenes)
+    return torch.from_numpy(scenes.digits if name.startswith(MODEL) else scenes.scenes)
 
 
 def placements(name: str) -> Callable[[int], Labelled]:
-    """Epochs of an embedded model: the training digits placed anew, by another seed, in each."""
+    """Epochs of an embedded model: the training digits placed anew, by another seed, in each.
+
+    Those of random labels are the same few images over and over, with their labels in a random order.
+    """
+    if name == BY_HEART:
+        scenes = assemble("train", n=MEMORISED)
+        order = torch.randperm(MEMORISED, generator=torch.Generator().manual_seed(0))
+        fixed = torch.from_numpy(scenes.images), labels_of(name, scenes)[order]
+        return lambda k: fixed
 
     def epoch(k: int) -> Labelled:
         scenes = assemble("train", seed=k)
@@ -72,14 +93,29 @@ def predictions(model: nn.Module, images: UInt8[Tensor, "n 3 h w"]) -> Float[Ten
         return torch.cat([model(normalised(batch)) for batch in torch.split(images, 128)])
 
 
+def trained(name: str) -> nn.Module:
+    """An embedded model or sibling, trained by its recipe: from new initial weights, but for the one that is pruned first."""
+    if name != PRUNED:
+        return fit(SmallResNet() if name == OTHER else SmallCNN(), placements(name), RECIPES[name])
+    model, recipe = load_embedded(MODEL), RECIPES[name]
+    kept = at_zero(smallest(model))
+    kept(model)
+    course = Course(recipe.epochs, recipe.batch_size, recipe.learning_rate, recipe.weight_decay, fresh=False)
+    data = TrainingData(placements(name), normalised, digest="")
+    return fitting.fit(model, data, course, recipe.seed, after_step=kept).model
+
+
 def retrain(name: str) -> dict[str, Any]:
     """Train an embedded model by its recipe, rewrite its weights and its entry in the manifest, and return the entry."""
     if name not in RECIPES:
         raise CardgenError(f"embedded model; expected one of {', '.join(RECIPES)}, got {name}; choose one of these")
-    recipe, test = RECIPES[name], assemble("test")
-    model = fit(SmallCNN(), placements(name), recipe)
-    data = save(model.state_dict())
-    entry = {
+    return kept(name, trained(name))
+
+
+def kept(name: str, model: nn.Module) -> dict[str, Any]:
+    """Write a trained model's weights and its entry in the manifest, and return the entry."""
+    recipe, test, data = RECIPES[name], assemble("test"), save(model.state_dict())
+    entry: dict[str, Any] = {
         "accuracy": round(accuracy(model, torch.from_numpy(test.images), labels_of(name, test)), 4),
         "n_test": len(test.ids),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -88,9 +124,9 @@ def retrain(name: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    entries = manifest() if (WEIGHTS / "manifest.json").exists() else {}
-    (WEIGHTS / f"{name}.safetensors").write_bytes(data)
-    (WEIGHTS / "manifest.json").write_text(json.dumps(entries | {name: entry}, indent=2, sort_keys=True) + "\n")
+    if name == BY_HEART:
+        entry["training_accuracy"] = round(accuracy(model, *placements(name)(0)), 4)
+    write(name, data, entry)
     return entry
 
 

@@ -112,6 +112,44 @@ def leads(values, valid, flat, draws, direction):
     return found
 
 
+def stretched(counts, k):
+    """A row's shares, moved away from 1/k by √(k/(k − 1)) as far."""
+    return [1 / k + (times / k - 1 / k) * (k / (k - 1)) ** 0.5 for times in counts]
+
+
+def stretched_two_way_effect(table, draw_counts, sample_counts):
+    """The effect of each sample's weighted mean over rows, with columns drawn again and rows' weights stretched."""
+    found = []
+    for rows, columns in zip(draw_counts, sample_counts, strict=True):
+        shares = stretched(rows, len(table))
+        picked = []
+        for column, repeats in enumerate(columns):
+            value = fsum(share * row[column] for share, row in zip(shares, table, strict=True))
+            picked += [value] * int(repeats)
+        found.append(effect(picked))
+    return found
+
+
+def vs_noise_over_seeds(table, flats, family, seed_counts, sample_counts, direction="lower"):
+    """("pass" | "fail" | "inconclusive"), from scores [seeds][n], the number of flat maps, and the family's: {member: [seeds][n]}."""
+    beaten, hopeless, n = True, False, len(table[0])
+    for theirs in family.values():
+        d = [
+            [(a - b) if direction == "higher" else (b - a) for a, b in zip(mine, its, strict=True)]
+            for mine, its in zip(table, theirs, strict=True)
+        ]
+        means = [mean([row[i] for row in d]) for i in range(n)]
+        low = quantile(stretched_two_way(d, seed_counts, sample_counts), 0.025)
+        high = quantile(stretched_two_way_effect(d, seed_counts, sample_counts), 1 - 0.025 / len(family))
+        beaten &= low > 0 and effect(means) >= EFFECT and mean(means) >= PROBABILITY
+        hopeless |= high < EFFECT
+    if n < SAMPLES:
+        return "inconclusive"
+    if beaten:
+        return "inconclusive" if flats > FLAT * n else "pass"
+    return "fail" if hopeless else "inconclusive"
+
+
 def vs_noise(values, valid, flat, family, counts, direction="higher", probability=False):
     """("pass" | "fail" | "inconclusive"), from the scores and the family's draws: {member: [draws][n]}."""
     beaten, hopeless, n = True, False, 0

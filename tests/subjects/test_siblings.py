@@ -17,6 +17,7 @@ from cardgen.evaluating import describe
 from cardgen.recipes import Sibling, sibling
 from cardgen.subjects.black_box import BlackBox
 from cardgen.subjects.fitting import Course, TrainingData, fit
+from cardgen.subjects.loading import load_subject
 from cardgen.subjects.raising import COURSES, INT8, Raising, relabelled
 from cardgen.subjects.siblings import Search
 
@@ -103,7 +104,8 @@ def test_a_checkpoint_that_is_named_is_taken_and_nothing_trains(loaded, model, t
 def test_a_sibling_is_trained_once_and_kept(loaded, model, tmp_path):
     first = search(loaded, tmp_path, raising=how()).family([SEED, Sibling("seed", 2)])
     again = search(loaded, tmp_path, raising=Never(training(), courses=how().courses)).family([SEED])
-    assert not first.missing and not again.missing
+    assert not first.missing
+    assert not again.missing
     assert same(first.found[SEED].module, again.found[SEED].module)
     assert first.part([SEED]) == again.part([SEED])
     assert not same(first.found[SEED].module, first.found[Sibling("seed", 2)].module)
@@ -126,7 +128,8 @@ def test_without_data_it_says_what_to_provide(loaded, tmp_path):
 
 
 def test_random_labels_are_learnt_by_heart(loaded, tmp_path):
-    family = search(loaded, tmp_path, raising=how(**{"random-labels": Course(epochs=300, batch_size=16, learning_rate=0.02, enough=0.99)})).family([RANDOM])
+    course = Course(epochs=300, batch_size=16, learning_rate=0.02, enough=0.99)
+    family = search(loaded, tmp_path, raising=how(**{"random-labels": course})).family([RANDOM])
     assert not family.missing
     assert family.found[RANDOM].accuracy >= 0.95
 
@@ -139,7 +142,10 @@ def test_random_labels_that_were_not_learnt_give_a_reason(loaded, tmp_path):
 def test_a_model_of_the_true_labels_is_none_of_random_ones(loaded, model, tmp_path):
     save_file(weights(model), tmp_path / "again.safetensors")
     family = search(loaded, tmp_path, {"random-labels": str(tmp_path / "again.safetensors")}).family([RANDOM])
-    assert "it gets 100.0% of the true labels right, and the model 100.0%; expected a model of random labels" in family.missing[RANDOM]
+    assert (
+        "it gets 100.0% of the true labels right, and the model 100.0%; expected a model of random labels"
+        in family.missing[RANDOM]
+    )
 
 
 def test_a_seed_that_learnt_less_gives_a_reason(loaded, tmp_path):
@@ -223,3 +229,33 @@ def test_names_are_read_back(name):
 def test_other_names_are_refused(name):
     with pytest.raises(CardgenError, match=r"expected seed-1 or another number"):
         sibling(name)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_subject(RunConfig(batch=32))
+
+
+EMBEDDED = {
+    "seed-1": 0.9717,
+    "architecture": 0.9667,
+    "random-labels": 1.0,
+    "scene": 0.9717,
+    "compressed-pruned": 0.97,
+    "compressed-int8": 0.98,
+}
+
+
+@pytest.mark.parametrize("name", [*EMBEDDED, "masker-phang_masker", "masker-real_time_saliency"])
+def test_the_embedded_model_comes_with_its_siblings(digits, tmp_path, name):
+    wanted = sibling(name)
+    family = Search(RunConfig(), digits, tmp_path, "nothing trains").family([wanted])
+    assert not family.missing
+    assert family.found[wanted].accuracy == pytest.approx(EMBEDDED.get(name), abs=0.005)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_weights_for_the_embedded_architecture_have_no_siblings_yet(digits, tmp_path):
+    other = RunConfig(model="marker-cnn", data="markers-on-textures")
+    family = Search(other, digits, tmp_path, "nothing trains").family([SEED])
+    assert "nothing trains" in family.missing[SEED]

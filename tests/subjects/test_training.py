@@ -141,7 +141,6 @@ def test_retrain_writes_weights_and_manifest(tmp_path: Path, monkeypatch: pytest
 
     data = assemble("train", n=128)
     monkeypatch.setattr(networks, "WEIGHTS", tmp_path)
-    monkeypatch.setattr(training, "WEIGHTS", tmp_path)
     monkeypatch.setattr(training, "RECIPES", {name: Recipe(epochs=1) for name in NAMES})
     monkeypatch.setattr(
         training, "placements", lambda name: lambda _: (torch.from_numpy(data.images), labels_of(name, data))
