@@ -118,7 +118,7 @@ def _lead(scores: Scores, resamples: int, seed: int) -> _Lead:
         float(baseline.mean()),
         d,
         (alike * over_samples).sum(1),
-        intervals.settled((leads * over_samples).sum(1), 1.0),
+        intervals.settled((leads * over_samples).sum(1), 1.0) + 0.0,
         intervals.two_way_effects(leads, over_samples, d) if np.ptp(d) > 0 else None,
     )
 
@@ -131,15 +131,23 @@ def _judged(lead: _Lead, those: str, bars: Thresholds) -> tuple[VerdictName, str
         return "inconclusive", few(lead.n, bars), enough(bars)
     if lead.upper < bars.effect:
         how = "hardly" if lead.interval[0] > 0 else "no"
-        return "fail", f"Maps are {how} more alike than {those}: {found}.", ""
+        return "fail", f"Maps are {how} more like the original ones than {those}: {found}.", ""
     if not clear:
-        reason = f"{lead.n} samples leave open whether maps are more alike than {those}: {found}."
+        reason = f"{lead.n} samples leave open whether maps are more like the original ones than {those}: {found}."
         return "inconclusive", reason, _advised(lead.rank, lead.n, bars)
     if lead.difference < bars.correlation:
-        return "inconclusive", f"Maps are more alike than {those}, but by less than {bars.correlation:g}: {found}.", ""
+        return (
+            "inconclusive",
+            f"Maps are more like the original ones than {those}, but by less than {bars.correlation:g}: {found}.",
+            "",
+        )
     if lead.flat > bars.flat * lead.n:
-        return "inconclusive", f"Maps are more alike than {those}, but {lead.flat} of {lead.n} are flat.", ""
-    return "pass", f"Maps are more alike than {those}: {found}.", ""
+        return (
+            "inconclusive",
+            f"Maps are more like the original ones than {those}, but {lead.flat} of {lead.n} are flat.",
+            "",
+        )
+    return "pass", f"Maps are more like the original ones than {those}: {found}.", ""
 
 
 def _advised(effect: float, n: int, bars: Thresholds) -> str:

@@ -56,7 +56,7 @@ def ahead(effect, n=64, sd=0.1, bars=FAST, **options):
 def test_pass():
     found = ahead(2.0, bars=DEFAULTS, those="maps of different images")
     assert (found.verdict, found.n, found.advice) == ("pass", 64, "")
-    assert found.reason == "Maps are more alike than maps of different images: 0.40 against 0.20."
+    assert found.reason == "Maps are more like the original ones than maps of different images: 0.40 against 0.20."
     assert found.estimate == pytest.approx(0.4)
     assert found.effect == pytest.approx(2.0)
     assert found.p == 1 / 10_001
@@ -89,14 +89,14 @@ def test_a_lead_that_is_there_and_too_small():
     # e = 0.12 of 400: between 0.02 and 0.22; of 900 between 0.055 and 0.185
     found = ahead(0.12, n=900)
     assert found.verdict == "fail"
-    assert found.reason == "Maps are hardly more alike than their baseline: 0.21 against 0.20."
+    assert found.reason == "Maps are hardly more like the original ones than their baseline: 0.21 against 0.20."
 
 
 def test_what_is_left_open_says_how_many_samples_would_decide():
     found = ahead(0.22)
     assert (found.verdict, found.reason) == (
         "inconclusive",
-        "64 samples leave open whether maps are more alike than their baseline: 0.22 against 0.20.",
+        "64 samples leave open whether maps are more like the original ones than their baseline: 0.22 against 0.20.",
     )
     assert found.advice == "about 1770 samples"  # (0.84 / 0.02)²
     assert ahead(0.23, n=64).advice == "about 790 samples"  # (0.84 / 0.03)² = 784
@@ -107,7 +107,10 @@ def test_what_is_left_open_says_how_many_samples_would_decide():
 def test_a_steady_lead_of_less_than_the_bar_for_correlations_is_none():
     found = ahead(2.0, sd=0.02)
     assert (found.verdict, found.advice) == ("inconclusive", "")
-    assert found.reason == "Maps are more alike than their baseline, but by less than 0.05: 0.24 against 0.20."
+    assert (
+        found.reason
+        == "Maps are more like the original ones than their baseline, but by less than 0.05: 0.24 against 0.20."
+    )
     assert ahead(2.0, sd=0.02, bars=Thresholds(correlation=0.03, resamples=1000)).verdict == "pass"
 
 
@@ -132,7 +135,7 @@ class TestFlatMaps:
         found = ahead(4.0, flat=np.arange(64) < flat)
         assert found.verdict == verdict
         if flat == 7:
-            assert found.reason == "Maps are more alike than their baseline, but 7 of 64 are flat."
+            assert found.reason == "Maps are more like the original ones than their baseline, but 7 of 64 are flat."
 
     def test_have_no_lead_whatever_their_similarity(self):
         flat = np.arange(64) < 6

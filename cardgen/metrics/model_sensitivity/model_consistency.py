@@ -37,7 +37,7 @@ def model_consistency(study: Study, *, reinitialisations: int = 5) -> Scores:
     they are (`cardgen.subjects.compression`). Both predict as the model does, so that their maps should be alike; the class is the
     original prediction. Higher is better; between −1 and 1. Judged against the correlation with maps of the model re-initialised, parts
     `baseline`; noise keeps its maps whatever the model, and so has no lead, and a pass requires that maps do depend on it. Each
-    compression is reported. The rule's interval takes the two for a sample of ways to compress.
+    compression is reported. The two are no sample of ways to compress, so the interval is over images, and draws of the baseline.
 
     Ding & Koehn 2021 take distilled language models, and have no baseline; their code takes Pearson's correlation, after values below
     1 % of the largest magnitude are put to zero.
@@ -57,4 +57,4 @@ def model_consistency(study: Study, *, reinitialisations: int = 5) -> Scores:
     reported: dict[str, Value] = {
         f"mean_{sibling.variant}": float(found.mean()) for sibling, found in zip(COMPRESSED, similarity, strict=True)
     }
-    return against(study, similarity, baseline, "maps of the model with random weights", reported)
+    return against(study, similarity.mean(0, keepdim=True), baseline, "maps of the model with random weights", reported)
