@@ -122,8 +122,9 @@ class Runner:
             self.progress.advance(samples)
 
         subject = self.loaded.subject
+        explained = [other for sibling, other in subject.siblings.items() if sibling.kind != "masker"]
         with ExitStack() as stack:
-            for model in {id(model): model for model in (subject.model, *subject.siblings.values())}.values():
+            for model in {id(model): model for model in (subject.model, *explained)}.values():
                 stack.enter_context(counted(model, add))
             yield
 
