@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from benchmarks.efficiency import efficiency
+from benchmarks.ensemble import ensemble
 from benchmarks.host_time import host_time
 from benchmarks.methods import methods
 from benchmarks.results import FOLDER, Result, save, show
@@ -15,11 +16,13 @@ from cardgen.subjects.loading import choose_device
 
 QUICK: Mapping[str, Mapping[str, Any]] = {
     "efficiency": {"n": 8, "masked": 2, "masks": 64, "rounds": 2, "at_least": 0.05},
+    "ensemble": {"members": 2, "n": 16, "rounds": 1},
     "host_time": {"n": 4, "rounds": 2},
     "methods": {"n": 4, "enough": 100, "rounds": 1},
 }
 BENCHMARKS: Mapping[str, Callable[..., Result]] = {
     "efficiency": efficiency,
+    "ensemble": ensemble,
     "host_time": host_time,
     "methods": methods,
 }

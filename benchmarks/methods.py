@@ -16,10 +16,12 @@ from cardgen.budgets import BUDGETS, sized
 from cardgen.errors import CardgenError
 from cardgen.features import last_features
 from cardgen.forward import prepared
+from cardgen.maskers import KINDS
 from cardgen.methods import METHODS, real_methods, require_fit
 from cardgen.probe import batch_size
 from cardgen.space import Space
 from cardgen.subjects import digits_on_scenes as digits
+from cardgen.subjects.embedded_maskers import load_embedded_masker
 from cardgen.subjects.networks import load_embedded
 
 FORWARD = 0.9
@@ -86,7 +88,9 @@ def _timed(
     key: str, model: nn.Module, inputs: Tensor, targets: Tensor, batch: int, enough: int, rounds: int
 ) -> tuple[dict[str, Any], list[float]]:
     sizes = sized(METHODS[key].defaults, BUDGETS["quick"].method)
-    common: Mapping[str, Any] = {"batch": batch, "space": Space.normalised(digits.MEAN, digits.STD), **sizes}
+    masker = load_embedded_masker(key).to(inputs.device) if key in KINDS else None
+    space = Space.normalised(digits.MEAN, digits.STD)
+    common: Mapping[str, Any] = {"batch": batch, "space": space, "masker": masker, **sizes}
     forward, backward = _passes(model, partial(explain, key, model, inputs[:1], targets[:1], **common))
     n = max(1, min(len(inputs), enough // max(1, forward + 2 * backward)))
     run = partial(explain, key, model, inputs[:n], targets[:n], **common)

@@ -83,6 +83,7 @@ def measure(
     space: Space | None = None,
     layer: str | None = None,
     siblings: Mapping[str, nn.Module] | None = None,
+    synonyms: Float[Tensor, "n c h w"] | None = None,
     labels: Int[Tensor, " n"] | None = None,
     retraining: Retraining | None = None,
     method_params: dict[str, Value] | None = None,
@@ -105,6 +106,7 @@ def measure(
         space: bounds and mean of the inputs' channels; an image in [0, 1] with a grey mean if None.
         layer: for methods of class activation; found if None.
         siblings: other trained models, by name (seed-1, random-labels, architecture, scene), for metrics that compare with them.
+        synonyms: the same samples in other words, of the same shape, for input_consistency.
         labels: true classes, for metrics that need them.
         retraining: what there is to train the model's architecture anew with, for metrics that do.
         method_params: the method's hyperparameters.
@@ -116,7 +118,8 @@ def measure(
     chosen = METRICS[metric]
     parameters = chosen.parameters(params)
     subject = make_subject(model, inputs, targets, masks, space, seed, batch, layer)
-    subject = taught(replace(subject, siblings=named(siblings or {})), labels, retraining)
+    subject = replace(subject, siblings=named(siblings or {}), synonyms=_like(synonyms, subject.inputs))
+    subject = taught(subject, labels, retraining)
     if (maps is None) == (method is None):
         raise CardgenError(
             "measure needs maps= or method=, one of the two: maps of your own, or the method that makes them"
@@ -136,6 +139,17 @@ def named(siblings: Mapping[str, nn.Module]) -> dict[Sibling, nn.Module]:
         CardgenError: a name of no kind of sibling.
     """
     return {sibling(name): module for name, module in siblings.items()}
+
+
+def _like(synonyms: Tensor | None, inputs: Tensor) -> Float[Tensor, "n c h w"] | None:
+    if synonyms is None:
+        return None
+    if synonyms.shape != inputs.shape or not bool(torch.isfinite(synonyms).all()):
+        raise CardgenError(
+            f"synonyms have shape {tuple(synonyms.shape)}, or values that are not finite; expected finite numbers of shape "
+            f"{tuple(inputs.shape)}, the same samples in other words"
+        )
+    return synonyms.detach().to(inputs)
 
 
 def taught(subject: Subject, labels: Tensor | None, retraining: Retraining | None) -> Subject:

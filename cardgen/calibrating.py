@@ -9,7 +9,7 @@ from rich.console import Console
 from torch import nn
 
 from cardgen.budgets import BUDGETS
-from cardgen.calibration_records import LINEAR, Judge, Missing, Size
+from cardgen.calibration_records import LINEAR, ON_LINEAR, Judge, Missing, Size
 from cardgen.calibration_table import lines
 from cardgen.config import RunConfig
 from cardgen.display import say, shared, watching
@@ -20,7 +20,7 @@ from cardgen.memo import Memo
 from cardgen.methods import METHODS
 from cardgen.metrics import METRICS
 from cardgen.own_methods import own_methods
-from cardgen.plan import Job, Maker, Plan, chosen_methods, chosen_metrics
+from cardgen.plan import JUDGED, Job, Maker, Plan, chosen_methods, chosen_metrics
 from cardgen.records import Value
 from cardgen.runner import Runner
 from cardgen.session import with_siblings
@@ -28,7 +28,7 @@ from cardgen.store import Store
 from cardgen.subjects.loading import Loaded, load_subject
 from cardgen.weights import weights_digest
 
-TESTED = ("vs_noise", "vs_matched_noise", "matched_noise", "randomisation", "axiom", "unchanged")
+TESTED = (*JUDGED, "matched_noise")
 """Rules whose verdicts can be wrong."""
 DRAWS = {"noise": 12, "held_out": 2}
 """Draws in the bank of controls that are drawn at random, where noise is what the rule compares with."""
@@ -156,7 +156,7 @@ def jobs(metric: str, makers: Mapping[str, Maker], methods: Sequence[str]) -> di
         several = control in draws and "draw" in method.defaults
         given_draws: list[dict[str, Value]] = [{"draw": draw} for draw in range(draws[control])] if several else [{}]
         found[key] = [makers[""].job(key, chosen, given) for given in given_draws]
-    if chosen.entry.rule == "randomisation":
+    if chosen.entry.rule in ON_LINEAR:
         found[LINEAR] = [makers[LINEAR].job(POSITIVE, chosen)]
     masks = makers[""].loaded.subject.masks
     return {

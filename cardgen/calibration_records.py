@@ -24,6 +24,15 @@ HALVES = 50
 """Pairs of disjoint samples, a size."""
 LINEAR = "linear"
 """The bank's key of the positive control of model and label sensitivity: input × gradient on a linear model."""
+ON_LINEAR = ("randomisation", "vs_baseline")
+"""Rules that have it."""
+BETWEEN_MODELS = (*ON_LINEAR, "contrast_matched_noise")
+"""Rules that ask whether maps depend on the model; no positive control is known for the last one."""
+TRUTHS: Mapping[str, str] = {
+    **dict.fromkeys(ON_LINEAR, LINEAR),
+    **dict.fromkeys(("axiom", "unchanged", "contrast_matched_noise"), ""),
+}
+"""The positive control by rule, where it is not the planted truth; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +138,7 @@ class Judge:
         passed = final(self._of(metric), [self._of(other) for other in entry.requires])
         shares = {name: share(found) for name, found in passed.items()}
         wrong = {name: found for name, found in shares.items() if _holds_nothing(name, entry.rule)}
-        truth = shares.get({"randomisation": LINEAR, "axiom": "", "unchanged": ""}.get(entry.rule, "planted_truth"))
+        truth = shares.get(TRUTHS.get(entry.rule, "planted_truth"))
         halves = {str(m): agreement(bank, m, HALVES, self.bars, self.config.seed) for m in SIZES}
         where: dict[str, Any] = provenance(
             self.loaded.subject.inputs.device, self.loaded.dtype, self.loaded.subject.batch
@@ -167,7 +176,7 @@ class Judge:
 def _holds_nothing(key: str, rule: str) -> bool:
     """Whether a map may not pass: it knows neither model nor image, or, where models are compared, not the model."""
     return kind(key) in ("noise", "held_out", "flat") or (
-        rule == "randomisation" and kind(key) == "truth" and key != LINEAR
+        rule in BETWEEN_MODELS and kind(key) == "truth" and key != LINEAR
     )
 
 

@@ -139,8 +139,8 @@ def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _known_in(parents: list[str]) -> Mapping[str, Any]:
-    model = {"thresholds": Thresholds, "siblings": SiblingModel}.get(parents[0]) if parents else RunConfig
-    return model.model_fields if model else {}
+    nested: dict[str, type[BaseModel]] = {"thresholds": Thresholds, "siblings": SiblingModel}
+    return (nested.get(parents[0], RunConfig) if parents else RunConfig).model_fields
 
 
 def _message(file: Path | None, error: ValidationError) -> str:

@@ -55,7 +55,7 @@ def sentence(record: Record, final: str, why: str, evidence: Evidence) -> str:
 
 def priors_not_beaten(record: Record) -> list[str]:
     """The priors whose interval's lower bound is not above 0; none where neither direction is better, or the reason tells of them."""
-    if record.catalogue.direction == "none" or record.rule.name == "unchanged":
+    if record.catalogue.direction == "none" or record.rule.name in ("unchanged", "vs_baseline"):
         return []
     return [key for key, control in record.controls.items() if control.kind == "prior" and control.interval[0] <= 0]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from cardgen.budgets import BUDGETS, CORE, Again, Budget, sized
 from cardgen.config import RunConfig
@@ -12,16 +12,24 @@ from cardgen.forward import prepared
 from cardgen.keys import data_part, key_parts
 from cardgen.methods import CHANNELS, METHODS, Explainer, Method, real_methods, require_fit
 from cardgen.metrics import METRICS, Metric
-from cardgen.recipes import Sibling
+from cardgen.recipes import ORIGINAL, Original, Sibling
 from cardgen.records import Value
 from cardgen.registry import unknown
 from cardgen.study import Subject
 from cardgen.subjects.loading import Loaded
 
-JUDGED = ("vs_noise", "vs_matched_noise", "randomisation", "axiom", "unchanged")
+JUDGED = (
+    "vs_noise",
+    "vs_matched_noise",
+    "contrast_matched_noise",
+    "randomisation",
+    "axiom",
+    "unchanged",
+    "vs_baseline",
+)
 """Rules that controls are put through as well, unless that takes training."""
 COMPARED = {"vs_noise": ("noise", "prior"), "vs_noise_over_seeds": ("noise", "prior"), "unchanged": ("prior",)}
-"""Rules that compare with controls' scores, and with which kinds; a metric under `vs_matched_noise` measures its opponents itself."""
+"""Rules that compare with controls' scores, and with which kinds; all others take what the metric measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +157,7 @@ class Maker:
             parts["code"] = method.code
         siblings = (*metric.siblings(metric_parameters), *method.siblings)
         skip = self._skip(method, metric, metric_parameters) or self.loaded.family.reason(siblings)
+        skip = skip or self._stranger(method, siblings)
         if siblings and not skip:
             parts["siblings"] = self.loaded.family.part(siblings)
         if "training" in metric.entry.needs and self.loaded.subject.retraining:
@@ -185,6 +194,8 @@ class Maker:
             return "it is not proven which pixels drive the model on this data"
         if "masks" in metric.entry.needs and self.loaded.subject.masks is None:
             return "the data has no ground-truth masks"
+        if "synonyms" in metric.entry.needs and self.loaded.subject.synonyms is None:
+            return "the data is images, which have no words to swap for synonyms"
         if "weights" in metric.entry.needs and self.loaded.black_box:
             return "needs the model's weights, and the model is a black box that gives only outputs"
         if metric.size not in self.budget.samples:
@@ -200,6 +211,14 @@ class Maker:
         return self._once(f"metric {metric.entry.key}", lambda: self._refused(metric)) or self._once(
             f"method {method.entry.key}", lambda: unfit(method, self.loaded)
         )
+
+    def _stranger(self, method: Method, siblings: Sequence[Sibling]) -> str:
+        """Why a method cannot explain one of these siblings, if so; maskers, which are nothing to be explained, aside."""
+        for sibling in siblings:
+            told = f"method {method.entry.key} sibling {sibling.name}"
+            if sibling.kind != "masker" and (reason := self._once(told, partial(unfit, method, self.loaded, sibling))):
+                return f"the sibling {sibling.name}: {reason}"
+        return ""
 
     def _once(self, key: str, reason: Callable[[], str]) -> str:
         if key not in self._unfit:
@@ -228,12 +247,17 @@ def _dear(explainer: Explainer, again: Again | None) -> str:
     )
 
 
-def unfit(method: Method, loaded: Loaded) -> str:
-    """Why a method cannot explain the model, if so."""
+def unfit(method: Method, loaded: Loaded, recipe: Original | Sibling = ORIGINAL) -> str:
+    """Why a method cannot explain the model, or a sibling, if so."""
     subject = loaded.subject
-    return _refused(lambda: require_fit(method, subject.model, subject.inputs[:1]), subject) or (
-        _refused(lambda: subject.features, subject) if method.entry.access == "features" else ""
-    )
+
+    def check() -> None:
+        with subject.changed(recipe) as model:
+            require_fit(method, model, subject.inputs[:1])
+        if method.entry.access == "features":
+            subject.features_of(recipe)
+
+    return _refused(check, subject)
 
 
 def _refused(check: Callable[[], object], subject: Subject) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -121,7 +121,11 @@ class Runner:
             self.work.forwarded += samples
             self.progress.advance(samples)
 
-        with counted(self.loaded.subject.model, add):
+        subject = self.loaded.subject
+        explained = [other for sibling, other in subject.siblings.items() if sibling.kind != "masker"]
+        with ExitStack() as stack:
+            for model in {id(model): model for model in (subject.model, *explained)}.values():
+                stack.enter_context(counted(model, add))
             yield
 
     def _method(self, states: Mapping[Job, State], outcome: Outcome) -> None:

@@ -52,6 +52,7 @@ class Subject:
         ratings: people's, of maps of these samples, where there are any.
         ruled: whether the masks are proven to be the pixels that drive the model, all of them and no others.
         siblings: other trained models, which take the same inputs.
+        synonyms: the same samples said in other words, as many as there are; for text.
         labels: the samples' true classes, where they are known.
         retraining: what there is to train the model's architecture anew with.
     """
@@ -69,6 +70,7 @@ class Subject:
     ratings: Ratings | None = None
     ruled: bool = False
     siblings: Mapping[Sibling, nn.Module] = field(default_factory=dict)
+    synonyms: Float[Tensor, "n c h w"] | None = None
     labels: Int[Tensor, " n"] | None = None
     retraining: Retraining | None = None
     memo: Memo = field(default_factory=Memo)
@@ -311,7 +313,11 @@ class Study:
             else subject.seed
         )
         context = subject.context(part, seed, method, recipe)
-        inputs, targets = subject.inputs_of(part, recipe), subject.targets_of(part, recipe)
+        return self._explained(subject.inputs_of(part, recipe), subject.targets_of(part, recipe), context, recipe)
+
+    def _explained(self, inputs: Tensor, targets: Tensor, context: Context, recipe: Recipe) -> Float[Tensor, "m _ h w"]:
+        """Attributions of inputs to the model under a recipe."""
+        method, subject = self.explainer(), self.subject
         network = recipe if isinstance(recipe, Network | Sibling) else ORIGINAL
         if isinstance(recipe, Network):
             context = recipe.told(context)
@@ -322,23 +328,29 @@ class Study:
             subject.memo.get(("fits", method.entry.key, network), fits)
             return attributions(method, model, inputs, targets, context, self.parameters)
 
+    def explain_rows(
+        self, rows: Int[Tensor, " m"], labels: Int[Tensor, " m"], recipe: Recipe = ORIGINAL
+    ) -> Float[Tensor, "m _ h w"]:
+        """Attributions of some samples, by their numbers, each for a label of its own."""
+        method, subject = self.explainer(), self.subject
+        ids = tuple(subject.ids[i] for i in rows.tolist())
+        masks = None if subject.masks is None else subject.masks[rows]
+        context = replace(subject.context(slice(0, 0), subject.seed, method, recipe), ids=ids, masks=masks)
+        return self._explained(subject.inputs[rows], labels, context, recipe)
+
     def maps_of(self, rows: Int[Tensor, " m"], labels: Int[Tensor, " m"]) -> Float[Tensor, "m h w"]:
         """Maps of some samples, each for a label of its own; those of the class explained are the study's maps."""
-        method, subject = self.explainer(), self.subject
-        found, other = self.maps()[rows], labels != subject.targets[rows]
+        self.explainer()
+        found, other = self.maps()[rows], labels != self.subject.targets[rows]
         if not other.any():
             return found
-        again = rows[other]
-        ids = tuple(subject.ids[i] for i in again.tolist())
-        masks = None if subject.masks is None else subject.masks[again]
-        context = replace(subject.context(slice(0, 0), subject.seed, method), ids=ids, masks=masks)
-        made = attributions(method, subject.model, subject.inputs[again], labels[other], context, self.parameters)
-        found[other] = self.map_of(made)
+        found[other] = self.map_of(self.explain_rows(rows[other], labels[other]))
         return found
 
-    def attributions(self) -> Float[Tensor, "n _ h w"]:
-        """The method's attributions as they are, before its reduction."""
-        return self.subject.per_sample(StudyKey("attributions", self.identity), self.n, self.explain)
+    def attributions(self, recipe: Recipe = ORIGINAL) -> Float[Tensor, "n _ h w"]:
+        """The method's attributions as they are, before its reduction, under a recipe."""
+        key = StudyKey(("attributions", recipe), self.identity)
+        return self.subject.per_sample(key, self.n, partial(self.explain, recipe=recipe))
 
     def maps(self, recipe: Recipe = ORIGINAL) -> Float[Tensor, "n h w"]:
         """The method's maps under a recipe: attributions after the method's declared reduction."""
@@ -347,8 +359,9 @@ class Study:
         reduction = self.method.entry.reduction if self.method else "sum"
 
         def compute(part: slice) -> Tensor:
-            original = isinstance(recipe, Original)
-            found = self.upto(part.stop).attributions()[part] if original else self.explain(part, recipe)
+            # those of whole networks serve metrics that read attributions too
+            shared = isinstance(recipe, Original | Sibling)
+            found = self.upto(part.stop).attributions(recipe)[part] if shared else self.explain(part, recipe)
             return reduced(found, reduction)
 
         return self.subject.per_sample(StudyKey(("maps", recipe), self.identity), self.n, compute)

@@ -11,6 +11,7 @@ import numpy as np
 
 from cardgen import intervals
 from cardgen.axioms import axiom
+from cardgen.baseline import vs_baseline
 from cardgen.decisions import Control, Controls, Decision, Rule, about, enough, few
 from cardgen.leads import OverSamples, advised, against
 from cardgen.matched import MATCHED
@@ -158,6 +159,34 @@ def matched_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: 
     return replace(found, verdict="descriptive", reason=_matched(found, _noise_of(scores, MATCHED)), p=None, advice="")
 
 
+def contrast_matched_noise(
+    scores: Scores, controls: Controls, entry: MetricEntry, bars: Thresholds, seed: int
+) -> Decision:
+    """As `vs_matched_noise`, for a difference between two models, which must also be one: its 95 % interval must lie above 0.
+
+    An interval below 0 fails; one that holds 0 passes nothing. p is the larger of the two.
+    """
+    found = vs_matched_noise(scores, controls, entry, bars, seed)
+    own = scores.values[scores.valid]
+    if found.n < bars.samples or len(own) < 2:
+        return found
+    boot = intervals.mean(own, intervals.weights(seed, len(own), bars.resamples))
+    low, high = boot.interval()
+    found = replace(found, p=max(found.p or 0.0, boot.p_above(0.0)))
+    if high < 0:
+        return replace(
+            found,
+            verdict="fail",
+            reason="The other model's map is the higher one where this one's should be.",
+            advice="",
+        )
+    if found.verdict == "pass" and low <= 0:
+        needed = len(own) * ((high - low) / 2 / max(abs(boot.estimate), 1e-9)) ** 2
+        reason = f"{found.reason.removesuffix('.')}, but whether there is a difference is left open."
+        return replace(found, verdict="inconclusive", reason=reason, advice=about(needed, len(own), bars))
+    return found
+
+
 def _all_flat(n: int, bars: Thresholds) -> Decision:
     """Where no map has a score, since all are flat."""
     thresholds: dict[str, Value] = {
@@ -232,5 +261,7 @@ RULES: Mapping[str, Rule] = {
     "randomisation": randomisation,
     "axiom": axiom,
     "unchanged": unchanged,
+    "vs_baseline": vs_baseline,
+    "contrast_matched_noise": contrast_matched_noise,
     "ratings": ratings,
 }

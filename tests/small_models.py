@@ -1,5 +1,6 @@
 """Small networks and images for tests, and a guard that says whether a call left them as they were."""
 
+import copy
 from collections import OrderedDict
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -147,6 +148,48 @@ class Share(nn.Module):
     def forward(self, x):
         p = (self.weights * x).sum((1, 2, 3)).clamp(1e-12, 1 - 1e-7)
         return torch.stack([p.log(), (1 - p).log()], 1)
+
+
+class Plain(nn.Module):
+    """Two convolutions with ReLUs, global average pooling, one linear layer; for images of any size."""
+
+    def __init__(self, classes=4):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU()
+        )
+        self.head = nn.Linear(8, classes)
+
+    def forward(self, x):
+        return SHARPNESS * self.head(self.features(x).mean((2, 3)))
+
+
+def again(model, seed, share=1.0):
+    """A copy of a model that moved this share of the way to weights drawn anew with the mean and deviation of each tensor."""
+    other, draws = copy.deepcopy(model).eval(), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            drawn = parameter.mean() + torch.randn(parameter.shape, generator=draws) * parameter.std(correction=0)
+            parameter.lerp_(drawn, share)
+    return other
+
+
+def siblings_of(model, classes=4):
+    """Every kind of sibling that a metric takes, by name: other weights, hardly other ones, and networks of another class."""
+    return {
+        "seed-1": again(model, 11),
+        "seed-2": again(model, 12),
+        "random-labels": again(model, 13),
+        "compressed-pruned": again(model, 14, 0.1),
+        "compressed-int8": again(model, 15, 0.02),
+        "architecture": seeded(16, lambda: Plain(classes)).eval(),
+        "scene": seeded(17, lambda: Plain(3)).eval(),
+    }
+
+
+def in_other_words(inputs):
+    """Other inputs that mean the same."""
+    return 0.96 * inputs + 0.02
 
 
 class Small(NamedTuple):

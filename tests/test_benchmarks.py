@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.ensemble import ensemble
 from benchmarks.methods import bare, lines, methods
 from benchmarks.results import FOLDER
 from cardgen.methods import real_methods
@@ -31,6 +32,16 @@ def test_bare_passes_that_fill_no_batch_are_timed_by_their_share(monkeypatch):
     assert bare(model, torch.rand(2, 1, 2, 2), 6, 4, slope=False) == pytest.approx(6 / 8)
     assert seen == [4, 4, 4]  # one to warm up
     assert bare(model, torch.rand(2, 1, 2, 2), 0, 4, slope=True) == 0
+
+
+def test_both_ways_to_train_many_models_are_timed():
+    result = ensemble(CPU, members=2, n=4, rounds=1)
+    rows = {row["way"]: row["seconds"] for row in result.rows}
+    assert set(rows) == {"together", "one after another"}
+    ratio = rows["one after another"] / rows["together"]
+    assert result.notes == [f"together is {ratio:.2f} times as fast as one after another"]
+    assert result.met == (ratio < 1)
+    assert result.claim == "the way that fit_ensemble chooses here, one after another, is the faster one"
 
 
 def test_the_table_of_the_page_is_the_one_that_was_measured():

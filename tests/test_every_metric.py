@@ -1,11 +1,24 @@
 """What must hold of every metric: a new one is tested by being registered."""
 
+from contextlib import ExitStack
+
 import numpy as np
 import pytest
 import torch
-from small_models import Pooled, every_batch_and_order, lively, seeded, small_subject, tiny_subject, untouched
+from small_models import (
+    Pooled,
+    every_batch_and_order,
+    in_other_words,
+    lively,
+    seeded,
+    siblings_of,
+    small_subject,
+    tiny_subject,
+    untouched,
+)
 
 from cardgen import measure
+from cardgen.api import named
 from cardgen.draws import content_ids
 from cardgen.errors import CardgenError
 from cardgen.methods import METHODS, Explainer, Method, merged
@@ -40,9 +53,21 @@ def cheap(key, **changes):
     return {k: v for k, v in (CHEAP | changes).items() if k in METRICS[key].defaults}
 
 
+def related(small):
+    """All that a metric may ask for beside model, images and method."""
+    return {"masks": small.masks, "siblings": siblings_of(small.model), "synonyms": in_other_words(small.inputs)}
+
+
+def subject_of(small, **options):
+    """The same as a subject."""
+    given = related(small)
+    given["siblings"] = named(given["siblings"])
+    return Subject(*small.call, content_ids(small.inputs), **given, **options)
+
+
 def run(key, small, **options):
     """Measure with few steps and draws; by maps of a method unless told otherwise."""
-    options = {"masks": small.masks} | (METHOD if "maps" not in options and "method" not in options else {}) | options
+    options = related(small) | (METHOD if "maps" not in options and "method" not in options else {}) | options
     return measure(key, *small.call, **cheap(key) | options)
 
 
@@ -60,8 +85,7 @@ def on_maps_of(key, small, maker):
     """Measure a method whose attributions are what `maker` returns, whatever weights, seeds or inputs it is asked for."""
     entry = METHODS["constant"].entry
     made = Method(entry, lambda model, inputs, targets, context: maker(inputs)[:, None], lambda parameters: 0)
-    subject = Subject(small.model, small.inputs, small.targets, content_ids(small.inputs), masks=small.masks)
-    metric = METRICS[key]
+    subject, metric = subject_of(small), METRICS[key]
     return metric.measure(Study(subject, len(subject), made), merged(key, metric.defaults, cheap(key)))
 
 
@@ -157,8 +181,12 @@ class TestEach:
     def test_nothing_is_touched(self, key):
         small = tiny_subject()
         small.model.train()
-        with untouched(small.model, small.inputs, small.targets, small.masks):
-            run(key, small)
+        siblings = siblings_of(small.model)
+        with ExitStack() as stack:
+            stack.enter_context(untouched(small.model, small.inputs, small.targets, small.masks))
+            for other in siblings.values():
+                stack.enter_context(untouched(other))
+            run(key, small, siblings=siblings)
 
     @pytest.mark.parametrize("n", [1, 7, 12])
     @pytest.mark.parametrize("method", ["vanilla_gradients", "integrated_gradients", "rise", "grad_cam", "noise"])
@@ -168,7 +196,7 @@ class TestEach:
         metric, explained = METRICS[key], METHODS[method]
         parameters, explaining = metric.parameters(cheap(key)), explained.parameters(few)
         cuts = (CHEAP["curve_samples"],)  # as the runner cuts, so that fewer samples are not computed with all others
-        subject = Subject(*small.call, content_ids(small.inputs), masks=small.masks, cuts=cuts)
+        subject = subject_of(small, cuts=cuts)
         scores = metric.measure(Study(subject, n, explained, explaining), parameters)
         declared = metric.passes(n, Explainer(explained, explaining), parameters)
         if key in AT_MOST:

@@ -34,7 +34,7 @@ N = 4
 
 def measured():
     """What the file holds: by kind and key, the version and numbers of one entry."""
-    from small_models import tiny_subject
+    from small_models import in_other_words, siblings_of, tiny_subject
 
     from cardgen import measure
     from cardgen.methods import METHODS
@@ -54,7 +54,10 @@ def measured():
     for key, metric in METRICS.items():
         method = EXPLAINED_BY.get(key, "integrated_gradients")
         parameters = {k: v for k, v in SCORES.items() if k in metric.defaults}
-        scores = measure(key, *small.call, masks=small.masks, method=method, method_params=few[method], **parameters)
+        others = {"siblings": siblings_of(small.model), "synonyms": in_other_words(small.inputs)}
+        scores = measure(
+            key, *small.call, masks=small.masks, method=method, method_params=few[method], **others, **parameters
+        )
         # scores also move with the maps they judge
         metrics[key] = {
             "version": [metric.entry.version, METHODS[method].entry.version],

@@ -4,13 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.torch import load
+from small_models import again
 
+from cardgen.api import named
 from cardgen.config import RunConfig
 from cardgen.methods import METHODS
 from cardgen.metrics import METRICS
 from cardgen.study import Study
+from cardgen.subjects.compression import int8
 from cardgen.subjects.loading import load_subject
-from cardgen.subjects.networks import WEIGHTS
+from cardgen.subjects.networks import WEIGHTS, SmallCNN
 from cardgen.thresholds import DEFAULTS
 from cardgen.verdicts import RULES, Control
 
@@ -34,8 +38,12 @@ RANDOMISED = (
     "cascading_randomization",
     "independent_randomization",
     "target_sensitivity",
+    "data_randomization",
 )
-JUDGED = (*AGAINST_NOISE, "plausibility", *RANDOMISED)
+BETWEEN_MODELS = (*RANDOMISED, "model_contrast_score", "model_consistency")
+JUDGED = (*AGAINST_NOISE, "plausibility", *BETWEEN_MODELS)
+ALIKE_ANYWAY = ("repeatability", "reproducibility", "input_consistency")
+"""Judged against maps of other images, of which noise has others: it passes, and so a pass requires more."""
 UNDECIDED_BY_TRUTH = ("sufficiency", "minimality")
 """The mask, whose pixels tie, does no better there than a compact bump on digits on scenes (n = 181: effects of 0.17 and −0.05)."""
 CHEAP = {"steps": 25, "reinitialisations": 3, "depths": 2, "curve_samples": 8}
@@ -49,7 +57,19 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def subject():
-    return replace(load_subject(RunConfig(n=N)).subject, batch=64)
+    """With siblings as far as they can be had without training; the scene model is the one that comes with cardgen."""
+    found = replace(load_subject(RunConfig(n=N)).subject, batch=64)
+    scene = SmallCNN()
+    scene.load_state_dict(load((WEIGHTS / "scene-cnn.safetensors").read_bytes()))
+    others = {
+        "seed-1": again(found.model, 1, 0.1),
+        "random-labels": again(found.model, 2),
+        "architecture": again(found.model, 3, 0.1),
+        "compressed-pruned": again(found.model, 4, 0.1),
+        "compressed-int8": int8(found.model),
+        "scene": scene.eval(),
+    }
+    return replace(found, siblings=named(others))
 
 
 def scores(subject, key, method, **parameters):
@@ -81,12 +101,15 @@ def verdict(subject, controls, key, method, **parameters):
 
 
 def test_these_are_all_metrics_that_are_judged():
-    rules = ("vs_noise", "vs_matched_noise", "randomisation")
+    rules = ("vs_noise", "vs_matched_noise", "contrast_matched_noise", "randomisation", "vs_baseline")
     # planted truth has a subject of its own, and its noise in tests/metrics/test_planted_truth.py
-    assert {key for key in METRICS if METRICS[key].entry.rule in rules} == {*JUDGED, "planted_truth"}
+    expected = {*JUDGED, *ALIKE_ANYWAY, "planted_truth"}
+    assert {key for key in METRICS if METRICS[key].entry.rule in rules} == expected
 
 
-@pytest.mark.parametrize("key", [key for key in METRICS if METRICS[key].entry.rule in ("axiom", "unchanged")])
+@pytest.mark.parametrize(
+    "key", [key for key in METRICS if METRICS[key].entry.rule in ("axiom", "unchanged", "vs_baseline")]
+)
 def test_what_noise_can_satisfy_requires_a_pass_that_it_cannot_have(key):
     assert METRICS[key].entry.requires == ("model_weight_randomization",)
 
@@ -129,12 +152,12 @@ def test_no_held_out_noise_passes(subject, controls, key, member):
     assert verdict(subject, controls, key, member, draw=HELD_OUT) != "pass"
 
 
-@pytest.mark.parametrize("key", [key for key in JUDGED if key not in (*RANDOMISED, *UNDECIDED_BY_TRUTH)])
+@pytest.mark.parametrize("key", [key for key in JUDGED if key not in (*BETWEEN_MODELS, *UNDECIDED_BY_TRUTH)])
 def test_the_planted_truth_passes_where_the_truth_is_asked_for(subject, controls, key):
     assert verdict(subject, controls, key, "planted_truth") == "pass"
 
 
-@pytest.mark.parametrize("key", RANDOMISED)
+@pytest.mark.parametrize("key", BETWEEN_MODELS)
 def test_the_planted_truth_fails_model_sensitivity(subject, controls, key):
     assert verdict(subject, controls, key, "planted_truth") == "fail"
 
@@ -143,6 +166,33 @@ def test_the_planted_truth_fails_model_sensitivity(subject, controls, key):
 def test_gradients_pass_model_sensitivity(subject, controls, key):
     """Else a rule that fails everything would go unseen."""
     assert verdict(subject, controls, key, "vanilla_gradients") == "pass"
+
+
+@pytest.mark.parametrize("key", ["repeatability", "model_consistency"])
+def test_gradients_of_hardly_another_model_are_alike(subject, controls, key):
+    assert verdict(subject, controls, key, "vanilla_gradients") == "pass"
+
+
+@pytest.mark.parametrize("key", ["repeatability", "reproducibility"])
+def test_noise_that_knows_the_weights_is_not_alike(subject, controls, key):
+    assert verdict(subject, controls, key, "keyed_noise") != "pass"
+
+
+def test_magnitudes_of_class_activation_pass_data_randomization(subject, controls):
+    assert verdict(subject, controls, "data_randomization", "grad_cam") == "pass"
+
+
+def test_class_activation_tells_objects_from_scenes(subject, controls):
+    assert verdict(subject, controls, "model_contrast_score", "grad_cam") == "pass"
+
+
+def test_gradients_are_linear(subject, controls):
+    assert verdict(subject, controls, "linearity", "vanilla_gradients") == "pass"
+
+
+@pytest.mark.parametrize("method", [*MEMBERS, "planted_truth"])
+def test_what_is_the_same_for_all_models_is_not_linear(subject, controls, method):
+    assert verdict(subject, controls, "linearity", method) == "fail"
 
 
 def test_signed_gradients_pass_one_layer_at_a_time(subject, controls):

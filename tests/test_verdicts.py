@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cardgen.axioms import axiom
+from cardgen.baseline import vs_baseline
 from cardgen.errors import CardgenError
 from cardgen.intervals import weights
 from cardgen.records import MetricEntry, Source
@@ -17,6 +18,7 @@ from cardgen.verdicts import (
     RULES,
     Control,
     advised,
+    contrast_matched_noise,
     descriptive,
     matched_noise,
     randomisation,
@@ -703,6 +705,8 @@ def test_rules_by_name():
         "randomisation": randomisation,
         "axiom": axiom,
         "unchanged": unchanged,
+        "vs_baseline": vs_baseline,
+        "contrast_matched_noise": contrast_matched_noise,
         "ratings": ratings,
     }
 

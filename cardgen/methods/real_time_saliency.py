@@ -32,6 +32,10 @@ def real_time_saliency(
     hiding what M leaves out behind a blur or a colour with noise, and to leave the mask empty for classes that are not in the image. The
     feature maps are those of the model as it is at hand; the network stays as it was trained. Dabkowski & Gal 2017.
 
+    Trained for `digit-cnn`, on its 600 test images: the mask as a detector of the digit's pixels has a mean average precision of 0.70,
+    and covers 12 % of the image; the digit's probability is 0.96, 0.89 with what the mask keeps on the mean colour, 0.09 with what it
+    leaves, 0.10 with the colour alone. Asked for another digit, it covers 0.3 %.
+
     `context.layer` has no part in it. Where network and training differ from the paper and the authors' code: `maskers.SelectiveUNet`,
     `masker_losses.real_time_loss`, `masker_training`.
 

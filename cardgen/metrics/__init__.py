@@ -93,7 +93,8 @@ def metric(
         size: which of the budget's sample sizes it takes.
         unit: of the number; "probability" also asks for a difference of at least 0.01, "correlation" of at least 0.05.
         needs: what the subject must have: masks, rule (masks that are proven to be what drives the model), weights (a model that can be
-            changed, not only asked), classes (two or more), labels (of the samples), or training (labelled images to train on).
+            changed, not only asked), classes (two or more), synonyms (the samples in other words), labels (of the samples), or training
+            (labelled images to train on).
         requires: metrics whose pass this one's pass needs.
         fits: raises CardgenError where the model cannot be measured; the words up to the first `;` become the reason.
         siblings: the other trained models that it takes, from its parameters.

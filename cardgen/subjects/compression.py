@@ -30,7 +30,7 @@ def smallest(model: nn.Module, share: float = PRUNED) -> Kept:
     order = magnitudes.argsort(stable=True)
     keep = torch.ones_like(magnitudes, dtype=torch.bool)
     keep[order[: int(share * len(order))]] = False
-    parts = keep.split([weight.numel() for weight in weights.values()])
+    parts = torch.split(keep, [weight.numel() for weight in weights.values()])
     return {name: part.view_as(weight) for (name, weight), part in zip(weights.items(), parts, strict=True)}
 
 

@@ -181,7 +181,7 @@ class Alone:
             inputs = self._inputs(images[part.to(images.device)])
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
                 loss = self.loss(self.model, inputs, labels[part.to(labels.device)].to(self.device))
-            loss = loss if self.parts == 1 else loss
+            loss = loss if self.parts == 1 else loss * (len(part) / rows.shape[1])
             torch.autograd.backward(loss)
             total += loss.detach()
         return total

@@ -35,12 +35,13 @@ def own_fit(name: str, data: TrainingData, seed: int) -> nn.Module:
     Raises:
         CardgenError: no such function, one that takes other arguments, raises, or returns something else than a model of these labels.
     """
-    with _seeded_generators(seed_of("train", name, seed)), torch.inference_mode(False), torch.enable_grad():
+    with _undisturbed(), torch.inference_mode(False), torch.enable_grad():
         function = _function(name)
         images, labels = data.epoch(0)
         inputs = torch.cat([data.inputs(batch).float().cpu() for batch in torch.split(images, EVALUATED)])
         # copies, so that what the function writes into its arguments is not what the model is tried on
         tried, known = inputs[:TRIED].clone(), labels.cpu().clone()
+        _seed(seed_of("train", name, seed))  # not before: the file's own code may seed as well
         model = _module(_returned(function, name, inputs, known.clone(), seed), name)
         setattr(model, CODE, code_digest(function))
         model.cpu().eval()
@@ -54,7 +55,7 @@ def own_digest(name: str) -> str:
     Raises:
         CardgenError: no such function, or one that is not written in Python.
     """
-    with _seeded_generators(seed_of("train", name)):
+    with _undisturbed():
         return code_digest(_function(name))
 
 
@@ -120,15 +121,18 @@ def _check_outputs(
         )
 
 
+def _seed(seed: int) -> None:
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
 @contextmanager
-def _seeded_generators(seed: int) -> Iterator[None]:
-    """The global generators of torch, numpy and random, seeded, and put back afterwards."""
+def _undisturbed() -> Iterator[None]:
+    """The global generators of torch, numpy and random are put back."""
     numbers, words = np.random.get_state(), random.getstate()
     try:
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            np.random.seed(seed % 2**32)
-            random.seed(seed)
             yield
     finally:
         np.random.set_state(numbers)

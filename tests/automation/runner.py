@@ -194,7 +194,7 @@ def save(machine, given):
     """A key is written once; missing files are no failure."""
     to = cached(machine) / given["key"]
     assert not to.exists(), f"{given['key']} is there already"
-    for found in machine.workspace.glob(given["path"]):
+    for found in (path for pattern in given["path"].splitlines() for path in machine.workspace.glob(pattern)):
         shutil.copytree(found, to / found.relative_to(machine.workspace))
 
 

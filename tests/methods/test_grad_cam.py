@@ -22,6 +22,7 @@ from torchvision.models import SwinTransformer, VisionTransformer
 from cardgen import explain
 from cardgen.errors import CardgenError
 from cardgen.features import last_features
+from cardgen.maskers import KINDS
 from cardgen.methods import METHODS
 
 KEY = "grad_cam"
@@ -185,7 +186,9 @@ class Pair(nn.Module):
         return self.relu(self.conv(x)), x
 
 
-@pytest.mark.parametrize("key", [key for key in METHODS if METHODS[key].entry.access == "features"])
+@pytest.mark.parametrize(
+    "key", [key for key in METHODS if METHODS[key].entry.access == "features" and key not in KINDS]
+)
 class TestBesideTheClassifier:
     """Layers that have no part in the scores, and such as give something else than feature maps."""
 

@@ -186,6 +186,49 @@ def randomisation(similarity, own, flats, draw_counts, sample_counts):
     return "inconclusive"
 
 
+def shares(times):
+    """What each of k models or draws weighs in a resample that holds it so often: √(k/(k − 1)) as far from 1/k as it falls."""
+    k = len(times)
+    return [1 / k + (t / k - 1 / k) * (k / max(k - 1, 1)) ** 0.5 for t in times]
+
+
+def leads_over_baseline(similarity, baseline, flat, of_models, of_draws):
+    """Σ share · similarity − Σ share · baseline of each sample; 0 where its map is flat."""
+    found = []
+    for i in range(len(flat)):
+        alike = fsum(share * row[i] for share, row in zip(of_models, similarity, strict=True))
+        anyway = fsum(share * row[i] for share, row in zip(of_draws, baseline, strict=True))
+        found.append(0.0 if flat[i] else alike - anyway)
+    return found
+
+
+def vs_baseline(similarity, baseline, flat, model_counts, draw_counts, sample_counts, correlation=0.05):
+    """(verdict, mean lead, effect, interval of the mean lead), from similarities [models][n] and baselines [draws][n].
+
+    For leads that vary.
+    """
+    n = len(flat)
+    equal = [[1 / len(table)] * len(table) for table in (similarity, baseline)]
+    d = leads_over_baseline(similarity, baseline, flat, *equal)
+    means, effects = [], []
+    for models, draws, times in zip(model_counts, draw_counts, sample_counts, strict=True):
+        leads = leads_over_baseline(similarity, baseline, flat, shares(models), shares(draws))
+        picked = [lead for lead, often in zip(leads, times, strict=True) for _ in range(int(often))]
+        means.append(mean(picked))
+        effects.append(mean(picked) / max(deviation(picked), 1e-6 * deviation(d)))
+    interval = quantile(means, 0.025), quantile(means, 0.975)
+    clear = interval[0] > 0 and effect(d) >= EFFECT
+    if n < SAMPLES:
+        verdict = "inconclusive"
+    elif quantile(effects, 0.975) < EFFECT:
+        verdict = "fail"
+    elif clear and mean(d) >= correlation and sum(flat) <= FLAT * n:
+        verdict = "pass"
+    else:
+        verdict = "inconclusive"
+    return verdict, mean(d), effect(d), interval
+
+
 def wilson(hits, n, z=1.959963984540054):
     """The shares p at which |hits/n − p| = z √(p (1 − p) / n): Wilson 1927, by bisection to either side of the share found."""
     share = hits / n

@@ -162,12 +162,29 @@ def test_each_member_stops_early_by_itself():
 
 def test_enough_ends_each_member_with_the_weights_that_it_then_has():
     course = Course(epochs=12, batch_size=8, learning_rate=0.02, enough=0.8)
+    shown = [(change(member, torch.arange(30), images()[0]), images()[1]) for member in range(3)]
     constant = TrainingData(lambda k: images(), normalised, "bright")
     found = fit_ensemble(Net(), constant, course, SEEDS, change, together=True)
     for member, fitted in enumerate(found):
-        shown = change(member, torch.arange(30), images()[0]), images()[1]
-        assert fitted.training_accuracy == accuracy(fitted.model, constant, shown) >= 0.8
-        assert fitted.epochs < 12
+        alone = fit(Net(), TrainingData(lambda k, m=member: shown[m], normalised, ""), course, SEEDS[member])
+        assert fitted.epochs == alone.epochs < 12
+        assert close(weights(fitted.model), weights(alone.model), 2e-3)
+        assert fitted.training_accuracy == accuracy(fitted.model, constant, shown[member]) >= 0.8
+    assert len({fitted.epochs for fitted in found}) > 1
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_rows_of_held_out_images_go_on_after_those_of_the_epoch(together):
+    held_out, seen = images(18, seed=9), []
+
+    def noting(member, rows, batch):
+        assert torch.equal(batch, torch.cat([images()[0], held_out[0]])[rows])
+        seen.extend((member, row) for row in rows.tolist())
+        return batch
+
+    whole = TrainingData(lambda k: images(), normalised, "bright", held_out)
+    fit_ensemble(Net(), whole, Course(epochs=1, batch_size=8), SEEDS, noting, together=together)
+    assert set(seen) == {(member, row) for member in range(3) for row in range(48)}
 
 
 class Branching(Net):

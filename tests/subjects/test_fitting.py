@@ -299,6 +299,20 @@ def test_batches_are_halved_where_memory_runs_out(monkeypatch):
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, expected, strict=True))
 
 
+def test_gradients_of_parts_are_those_of_the_whole_batch():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(72, 3))
+    rows = torch.arange(23, 30)[None]
+
+    def gradients(parts):
+        learner = fitting.Alone(model, data(), cross_entropy, None, fitting.silent)
+        learner.parts = parts
+        model.zero_grad()
+        return learner.backward(images(), rows), model[1].weight.grad.clone()
+
+    for whole, added in zip(gradients(1), gradients(2), strict=True):  # parts of four and three
+        assert torch.allclose(whole, added, atol=1e-6)
+
+
 def test_finding_out_what_fits_leaves_nothing_behind():
     model = Net()
     before = weights(model)
