@@ -84,7 +84,7 @@ def measure(
     layer: str | None = None,
     siblings: Mapping[str, nn.Module] | None = None,
     synonyms: Float[Tensor, "n c h w"] | None = None,
-    labels: Int[Tensor, " n"] | None = None,
+    true_labels: Int[Tensor, " n"] | None = None,
     retraining: Retraining | None = None,
     method_params: dict[str, Value] | None = None,
     **params: Value,
@@ -107,7 +107,7 @@ def measure(
         layer: for methods of class activation; found if None.
         siblings: other trained models, by name (seed-1, random-labels, architecture, scene), for metrics that compare with them.
         synonyms: the same samples in other words, of the same shape, for input_consistency.
-        labels: true classes, for metrics that need them.
+        true_labels: the samples' classes, for metrics that need them.
         retraining: what there is to train the model's architecture anew with, for metrics that do.
         method_params: the method's hyperparameters.
         **params: the metric's parameters.
@@ -119,7 +119,7 @@ def measure(
     parameters = chosen.parameters(params)
     subject = make_subject(model, inputs, targets, masks, space, seed, batch, layer)
     subject = replace(subject, siblings=named(siblings or {}), synonyms=_like(synonyms, subject.inputs))
-    subject = taught(subject, labels, retraining)
+    subject = taught(subject, true_labels, retraining)
     if (maps is None) == (method is None):
         raise CardgenError(
             "measure needs maps= or method=, one of the two: maps of your own, or the method that makes them"

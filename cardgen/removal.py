@@ -92,6 +92,7 @@ class Bench:
                 ids=self.picked.ids[part],
                 masks=None,
                 labels=None,
+                synonyms=None,
                 ratings=None,
                 cuts=(),
                 memo=Memo(),

@@ -446,7 +446,7 @@ class TestRefused:
                 of.inputs,
                 of.targets,
                 maps=torch.rand(24, SIDE, SIDE),
-                labels=of.labels,
+                true_labels=of.labels,
                 retraining=of.retraining,
             )
 
@@ -464,7 +464,7 @@ class TestRefused:
         of = subject()
         call = (of.model, of.inputs, of.targets)
         with pytest.raises(CardgenError, match=r"labels have shape \(3,\).*; expected 24 class numbers"):
-            measure("roar", *call, method="noise", labels=torch.zeros(3, dtype=torch.int64), retraining=of.retraining)
+            measure("roar", *call, method="noise", true_labels=torch.zeros(3, dtype=torch.int64), retraining=of.retraining)
 
 
 def test_from_python():
@@ -477,7 +477,7 @@ def test_from_python():
         method="noise",
         space=of.space,
         batch=16,
-        labels=of.labels,
+        true_labels=of.labels,
         retraining=of.retraining,
         images=64,
         epochs=4,

@@ -119,7 +119,7 @@ def _bench(study: Study, images: int, epochs: int, seeds: int) -> Bench:
     subject, method = study.subject, study.explainer()
     if subject.labels is None or subject.retraining is None:
         missing = "labels of the samples" if subject.labels is None else "labelled images to train on"
-        raise CardgenError(f"roar needs {missing}; expected labels= and retraining=, got none; give them")
+        raise CardgenError(f"roar needs {missing}; expected true_labels= and retraining=, got none; give them")
     if "masks" in method.needs:
         raise CardgenError(
             f"roar explains training images, and {method.entry.key} reads masks, which they do not have; choose another method"
