@@ -136,7 +136,8 @@ def mask(
 ) -> Float[Tensor, "n 1 h w"]:
     """The mask, in [0, 1], that a trained network makes of the feature maps that the model, as it is at hand, has of the inputs.
 
-    One forward pass of the model. The masking network is in evaluation mode meanwhile, so that a sample's mask is its own.
+    One forward pass of the model. The masking network, which may lie on another device, is in evaluation mode meanwhile, so that a
+    sample's mask is its own.
 
     Raises:
         CardgenError: the model is not of the kind that the network was trained for, or lacks a target's class.
@@ -149,9 +150,12 @@ def mask(
         raise CardgenError(
             f"the masking network was trained for a model with {_text(expected)}; this one has {_text(found)}; train one for this model"
         )
+    device = next(masker.parameters()).device
     with torch.no_grad(), prepared(masker):
-        made: Float[Tensor, "n 1 h w"] = masker(features, targets, _size(inputs))
-    return made
+        made: Float[Tensor, "n 1 h w"] = masker(
+            [maps.to(device) for maps in features], targets.to(device), _size(inputs)
+        )
+    return made.to(inputs.device)
 
 
 def ratio(pair: Float[Tensor, "n 2 u v"]) -> Float[Tensor, "n 1 u v"]:

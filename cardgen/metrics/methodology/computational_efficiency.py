@@ -57,9 +57,8 @@ def _at_other_sizes(study: Study) -> dict[str, Value]:
         masks = study.subject.masks
         if masks is not None:
             masks = F.interpolate(masks[:1, None].float(), size=inputs.shape[2:])[:, 0] > 0.5
-        one = replace(
-            study.subject, inputs=inputs, targets=study.subject.targets[:1], ids=study.subject.ids[:1], masks=masks
-        )
+        targets, ids = study.subject.targets[:1], study.subject.ids[:1]
+        one = replace(study.subject, inputs=inputs, targets=targets, ids=ids, masks=masks, labels=None, synonyms=None)
         other = replace(study, subject=one, n=1)
         try:
             seconds = median_seconds(partial(other.explain, slice(0, 1)), inputs.device, 1)
