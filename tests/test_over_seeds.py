@@ -222,7 +222,7 @@ def test_agrees_with_the_reference(case):
 
 
 def simulated(effect, seed_sd, repetitions=120, n=100):
-    """Verdicts of a method that beats three members by this effect, where training adds a lead a seed, with a standard deviation in those of d."""
+    """Verdicts of a method that beats three members by this effect; training adds a lead a seed, `seed_sd` standard deviations of d."""
     draws, found = np.random.default_rng(7), Counter()
     for _ in range(repetitions):
         own = draws.normal(0.5, 0.1, (3, n))

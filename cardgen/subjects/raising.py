@@ -17,7 +17,7 @@ from cardgen.subjects.compression import at_zero, smallest
 from cardgen.subjects.fitting import Course, Fitted, Labelled, TrainingData, accuracy, fit
 from cardgen.subjects.masker_training import masker_loss
 from cardgen.subjects.own_training import own_digest, own_fit
-from cardgen.subjects.retraining import Retraining
+from cardgen.subjects.retraining import Retraining, last_epochs
 
 VERSION = 1
 """Raised when training gives other weights."""
@@ -56,7 +56,8 @@ class Raising:
 
     def retraining(self, folder: Path, target: str) -> Retraining:
         """The same for metrics that train the model's architecture anew, and keep checkpoints in a folder."""
-        return Retraining(self.data, self.courses["seed"], self.own, target, folder, self.deadline, self.tell)
+        tell = last_epochs(self.tell)
+        return Retraining(self.data, self.courses["seed"], self.own, target, folder, self.deadline, tell)
 
     def identity(self, sibling: Sibling, weights: str, architecture: str) -> dict[str, Value]:
         """All that a trained sibling depends on: what it starts from, or what it is trained for, counts where it does."""

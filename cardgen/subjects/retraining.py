@@ -1,5 +1,6 @@
 """Training a model's architecture anew on changed images: what metrics that remove and retrain need of a subject."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -131,3 +132,14 @@ def _changed(data: TrainingData, member: int, change: Change) -> TrainingData:
     images, labels = data.epoch(0)
     seen = change(member, torch.arange(len(labels)), images)
     return replace(data, epoch=lambda k: (seen, labels))
+
+
+def last_epochs(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """Tells of a network's last epoch alone: where so many are trained, one line each is enough."""
+
+    def told(line: str) -> None:
+        epoch = re.search(r"epoch (\d+) of (\d+)", line)
+        if epoch is None or epoch[1] == epoch[2]:
+            tell(line)
+
+    return told
