@@ -140,9 +140,10 @@ def with_classes(scores: Float[Tensor, "m k"], targets: Int[Tensor, " n"]) -> Fl
         CardgenError: they have not.
     """
     classes = scores.shape[1]
-    if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < classes:
+    low, high = torch.stack(targets.aminmax()).tolist() if len(targets) else (0, 0)
+    if not 0 <= low <= high < classes:
         raise CardgenError(
-            f"targets reach from {int(targets.min())} to {int(targets.max())}; expected classes 0 to {classes - 1}, "
+            f"targets reach from {low} to {high}; expected classes 0 to {classes - 1}, "
             f"as the model gives {classes} logits; mend the targets"
         )
     return scores
