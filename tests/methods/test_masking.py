@@ -9,7 +9,7 @@ from small_models import Linear, every_batch_and_order, told_apart, untouched
 from torch import nn
 
 from cardgen import explain
-from cardgen.backselect import log_odds, shuffled
+from cardgen.backselect import log_odds, shuffled, smallest
 from cardgen.draws import content_ids, generator
 from cardgen.errors import CardgenError
 from cardgen.mask_slopes import enlarged
@@ -446,3 +446,11 @@ def test_a_model_that_gives_no_number_where_the_image_is_hidden_is_told(key, tin
 
     with pytest.raises(CardgenError, match=r"^the model returned NaN or infinities; expected finite logits"):
         run(key, tiny._replace(model=Odd(tiny.model)))
+
+
+@pytest.mark.parametrize("count", [1, 7, 40])
+def test_the_smallest_are_those_of_a_stable_sort(count):
+    values = torch.randn(5, 40, generator=torch.Generator().manual_seed(0)).mul(2).round()
+    values[0, 3:9], values[1, ::2], values[2] = torch.inf, -torch.inf, 0.0
+    values[3, 5], values[3, 9] = 0.0, -0.0
+    assert torch.equal(smallest(values, count), values.argsort(dim=1, stable=True)[:, :count])
