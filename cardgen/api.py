@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from cardgen.draws import content_ids
+from cardgen.draws import ContentIds
 from cardgen.errors import CardgenError
-from cardgen.forward import prepared
+from cardgen.forward import all_finite, prepared
 from cardgen.methods import METHODS
 from cardgen.metrics import METRICS
 from cardgen.recipes import Sibling, sibling
@@ -168,7 +168,7 @@ def _own_maps(maps: Tensor, inputs: Tensor) -> Float[Tensor, "n h w"]:
         raise CardgenError(
             f"maps have shape {tuple(maps.shape)}; expected {expected}, one map [h, w] a sample; reduce channels first"
         )
-    if not bool(torch.isfinite(maps).all()):
+    if not all_finite(maps):
         raise CardgenError("maps hold NaN or infinities; expected finite numbers; mend the method that made them")
     return maps.detach().to(inputs.device, torch.float32)
 
@@ -192,7 +192,7 @@ def make_subject(
         raise CardgenError(
             f"targets have shape {tuple(targets.shape)} and type {targets.dtype}; expected {len(inputs)} class numbers"
         )
-    if not bool(torch.isfinite(inputs).all()):
+    if not all_finite(inputs):
         raise CardgenError("inputs hold NaN or infinities; expected finite numbers; mend the data")
     if masks is not None and tuple(masks.shape) != (len(inputs), *inputs.shape[2:]):
         raise CardgenError(f"masks have shape {tuple(masks.shape)}; expected {(len(inputs), *inputs.shape[2:])}")
@@ -202,7 +202,7 @@ def make_subject(
         model,
         inputs,
         targets.to(first.device, torch.int64),
-        content_ids(inputs),
+        ContentIds(inputs),
         masks=None if masks is None else masks.to(first.device).bool(),
         space=space or Space(),
         seed=seed,

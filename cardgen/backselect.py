@@ -32,6 +32,16 @@ def shuffled(features: int) -> Int[Tensor, " p"]:
     return torch.randperm(features, generator=generator("backselect", features))
 
 
+def smallest(values: Float[Tensor, "n p"], count: int) -> Int[Tensor, "n count"]:
+    """Where the smallest values of each row are, the smallest first; equal values in their order. float32.
+
+    By keys of which no two are equal, the value's bits before the place: a tenth of the time of a stable sort of all.
+    """
+    bits = (values + 0.0).view(torch.int32)
+    keys = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long() << 32
+    return (keys + torch.arange(values.shape[1], device=values.device)).topk(count, dim=1, largest=False).indices
+
+
 def ranked(
     order: Int[Tensor, "n p"], left: Int[Tensor, " k"], confidences: Float[Tensor, "n k"], confidence: float
 ) -> Float[Tensor, "n p"]:

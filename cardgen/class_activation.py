@@ -15,7 +15,7 @@ Combine = Callable[[Float[Tensor, "n k u v"], Float[Tensor, "n k u v"]], Float[T
 
 def layer_of(model: nn.Module, inputs: Float[Tensor, "n c h w"], context: Context) -> str:
     """The layer that was named, or the last convolutional features."""
-    return context.layer or last_features(model, inputs[:1])
+    return context.layer or context.once("last features", model, lambda: last_features(model, inputs[:1]))
 
 
 def enlarged(maps: Float[Tensor, "m u v"], inputs: Float[Tensor, "n c h w"]) -> Float[Tensor, "m 1 h w"]:

@@ -6,6 +6,8 @@ not on the batch it came in, the order of samples, or how many draws others took
 
 import hashlib
 from collections.abc import Sequence
+from copy import copy
+from typing import overload
 
 import torch
 from jaxtyping import Float, Int
@@ -33,6 +35,38 @@ def permutations(ids: Sequence[str], size: int, *parts: object) -> Int[Tensor, "
     return torch.stack([torch.randperm(size, generator=generator(*parts, sample)) for sample in ids])
 
 
+class ContentIds(Sequence[str]):
+    """Names for samples that have none: a digest of their values, the same whatever batch they come in.
+
+    Each is worked out when it is first asked for: a digest can take as long as the forward pass of a fast model, and many methods
+    draw nothing. The samples must stay as they are.
+    """
+
+    def __init__(self, inputs: Float[Tensor, "n c h w"]) -> None:
+        self._inputs, self._rows = inputs.detach(), range(len(inputs))
+        self._known: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> "ContentIds": ...
+
+    def __getitem__(self, at: int | slice) -> "str | ContentIds":
+        if isinstance(at, slice):
+            part = copy(self)
+            part._rows = self._rows[at]
+            return part
+        row = self._rows[at]
+        if row not in self._known:
+            values = self._inputs[row].cpu().float().numpy()
+            self._known[row] = hashlib.sha256(values.tobytes()).hexdigest()[:16]
+        return self._known[row]
+
+
 def content_ids(inputs: Float[Tensor, "n c h w"]) -> tuple[str, ...]:
-    """Names for samples that have none: a digest of their values, the same whatever batch they come in."""
-    return tuple(hashlib.sha256(sample.float().numpy().tobytes()).hexdigest()[:16] for sample in inputs.detach().cpu())
+    """The names of `ContentIds`, all of them now."""
+    return tuple(ContentIds(inputs))

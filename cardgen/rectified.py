@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cardgen.errors import CardgenError
 from cardgen.forward import target_logits
+from cardgen.methods import Context
 from cardgen.repair import activations_apart, nonlinearities
 
 SATURATING = ("sigmoid", "hardsigmoid", "tanh", "logsigmoid")
@@ -56,13 +57,15 @@ def pulled_back(
     model: nn.Module,
     inputs: Float[Tensor, "n c h w"],
     targets: Int[Tensor, " n"],
+    context: Context,
 ) -> Float[Tensor, "n c h w"]:
     """What arrives at the inputs from s_c when every ReLU passes signals back by captum's rule.
 
     On a copy of the model (`activations_apart`): by itself captum puts its rule on all that flows back into a ReLU's input, also
     through a shortcut around the ReLU.
     """
-    scores = _Scores(activations_apart(model, inputs[:1]), targets)
+    copied = context.once("activations apart", model, lambda: activations_apart(model, inputs[:1]))
+    scores = _Scores(copied, targets)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Setting backward hooks on ReLU")
         found: Tensor = rule(scores).attribute(inputs.detach().clone().requires_grad_())

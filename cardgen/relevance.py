@@ -70,7 +70,7 @@ class Layer:
 
 def share(relevance: Tensor, total: Tensor) -> Tensor:
     """relevance / total; nothing where there is nothing to share it among."""
-    return torch.where(total == 0, 0, relevance / torch.where(total == 0, 1, total))
+    return relevance / total.masked_fill(total == 0, torch.inf)
 
 
 def pulled(function: Callable[..., Tensor], points: tuple[Tensor, ...], relevance: Tensor) -> tuple[Tensor, ...]:
@@ -195,8 +195,10 @@ class Relevance(Rules):
         if not isinstance(at, Tensor) or not at.requires_grad:
             return None
         if name in WEIGHTED and len(read) == 1:
-            return self._weighted(name, Layer.called(function, args, kwargs))
-        if function is F.batch_norm and id(at) in self.layers:
+            layer = Layer.called(function, args, kwargs)
+            return self._weighted(name, layer, layer(at.detach(), layer.weight, layer.bias))
+        # a layer's output that something has worked on in place is no longer its output
+        if function is F.batch_norm and id(at) in self.layers and getattr(at.grad_fn, "weighted", False):
             return self._merged(*args, **kwargs)
         if name in self.activations:
             # a copy, as the function may work in place
@@ -239,8 +241,7 @@ class Relevance(Rules):
             seen.update(new)
             nodes += new
 
-    def _weighted(self, name: str, layer: Layer) -> Tensor:
-        value = layer(layer.inputs.detach(), layer.weight, layer.bias)
+    def _weighted(self, name: str, layer: Layer, value: Tensor) -> Tensor:
         kept = value.clone()  # what comes next may work in place
         if id(layer.inputs) in self.images:
             _, low, high = self.images[id(layer.inputs)]
@@ -263,7 +264,10 @@ class Relevance(Rules):
         eps: float = 1e-5,
     ) -> Tensor | None:
         _, name, layer = self.layers[id(at)]
-        return None if training else self._weighted(name, layer.merged(mean, variance, weight, bias, eps))
+        if training:
+            return None
+        value = F.batch_norm(at.detach(), mean, variance, weight, bias, eps=eps)
+        return self._weighted(name, layer.merged(mean, variance, weight, bias, eps), value)
 
 
 class Positive(Relevance):

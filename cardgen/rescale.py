@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from cardgen.rules import ruled
+
 NEAR = 1e-6
 """Inputs closer than this to their reference take the derivative; the quotient would be rounding."""
 ELEMENTWISE = (
@@ -73,7 +75,7 @@ def maximum(pool: Callable[..., tuple[Tensor, Tensor]], x: Tensor, rest: Any, kw
 
 def _passing(y: Tensor, slope: Tensor, x: Tensor) -> Tensor:
     """The values of y, with the gradient slope · dx of both halves."""
-    return y + torch.cat([slope, slope]) * (x - x.detach())
+    return ruled(x, y, lambda signal: (signal.reshape(2, *slope.shape) * slope).flatten(0, 1))
 
 
 def _change(values: Tensor) -> Tensor:
@@ -82,5 +84,4 @@ def _change(values: Tensor) -> Tensor:
 
 
 def _quotient(above: Tensor, below: Tensor, otherwise: Tensor) -> Tensor:
-    near = below.abs() < NEAR
-    return torch.where(near, otherwise, above / torch.where(near, 1, below)).to(otherwise.dtype)
+    return torch.where(below.abs() < NEAR, otherwise, above / below).to(otherwise.dtype)

@@ -1,6 +1,6 @@
 """Subject and Study: what metrics see. Every forward pass and every map is computed once, in full batches, and shared."""
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -60,7 +60,7 @@ class Subject:
     model: nn.Module
     inputs: Float[Tensor, "n c h w"]
     targets: Int[Tensor, " n"]
-    ids: tuple[str, ...]
+    ids: Sequence[str]
     masks: Bool[Tensor, "n h w"] | None = None
     space: Space = UNNORMALISED
     seed: int = 0

@@ -7,6 +7,7 @@ import small_runs
 import torch
 from click.testing import CliRunner
 from rich.console import Console
+from small_models import siblings_of
 from small_runs import SLUG, made_metric, only, scores_of
 
 from cardgen import calibrating, cli
@@ -15,6 +16,7 @@ from cardgen.calibrating import calibrate_session, jobs, linear
 from cardgen.calibration_records import LINEAR, Size
 from cardgen.config import RunConfig
 from cardgen.errors import CardgenError
+from cardgen.evaluating import related
 from cardgen.forward import logits
 from cardgen.metrics import METRICS
 from cardgen.plan import Maker
@@ -79,6 +81,28 @@ class TestRecords:
         assert record.truth.estimate == 1
         assert record.held_out["planted_truth"].estimate == 0
         assert record.held_out["keyed_noise"].estimate == 0
+
+    def test_what_compares_with_siblings_has_linear_ones_for_its_truth(self, tmp_path, monkeypatch):
+        keys = ["model_weight_randomization", "data_randomization", "repeatability", "model_contrast_score"]
+        only(monkeypatch, METHODS, keys)
+        monkeypatch.setattr(calibrating, "load_subject", lambda config: small_runs.loaded(n=40, cut=config.n))
+        monkeypatch.setattr(
+            calibrating,
+            "with_siblings",
+            lambda config, loaded, store, tell: related(loaded, siblings_of(loaded.subject.model)),
+        )
+        found, _ = calibrate(tmp_path, Size(images=40, repetitions=4, n=30))
+        assert set(found) == set(keys)
+        for key in keys[1:3]:
+            record = found[key]
+            assert record.truth.estimate == 1
+            assert record.held_out["planted_truth"].estimate == 0
+        # noise keeps its maps whatever the model: what it passes alone, it does not in the end
+        for record in found.values():
+            assert all(share.estimate == 0 for share in [*record.noise.values(), *record.held_out.values()])
+        contrast = found["model_contrast_score"]
+        assert (contrast.truth, contrast.truth_should) == (None, "")
+        assert contrast.held_out["planted_truth"].estimate == 0
 
     def test_what_a_pass_requires_is_measured_as_well(self, tmp_path):
         found, _ = calibrate(tmp_path, metrics=("completeness",))

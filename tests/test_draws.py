@@ -74,3 +74,19 @@ def test_content_names_follow_the_content_alone():
     changed = images.clone()
     changed[1, 0, 0, 0] += 1e-6
     assert draws.content_ids(changed)[1] != names[1]
+
+
+def test_a_content_name_is_worked_out_when_it_is_asked_for_and_once(monkeypatch):
+    made = []
+    sha256 = draws.hashlib.sha256
+    monkeypatch.setattr(draws.hashlib, "sha256", lambda data: made.append(data) or sha256(data))
+    images = torch.rand(5, 1, 4, 5, generator=torch.Generator().manual_seed(0))
+    names = draws.ContentIds(images)
+    part = names[1:4][1:]
+    assert (len(names), len(part), made) == (5, 2, [])
+    assert list(part) == list(part) == [names[2], names[3]]
+    assert len(made) == 2
+    assert tuple(names) == draws.content_ids(images)
+    assert names[-1] == tuple(names)[4]
+    with pytest.raises(IndexError):
+        part[2]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from cardgen.errors import CardgenError
-from cardgen.forward import logits
+from cardgen.forward import all_finite, logits
 
 SCORES = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 IMAGES = torch.zeros(2, 1, 4, 4)
@@ -126,3 +126,20 @@ def test_inputs_made_in_inference_mode() -> None:
 def test_other_type_errors_are_the_models_own() -> None:
     with pytest.raises(TypeError, match="NoneType"):
         logits(Wrong(), IMAGES)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_one_number_that_is_none_is_seen_among_all(value, dtype):
+    values = torch.full((3, 5, 7), torch.finfo(dtype).max, dtype=dtype)
+    assert all_finite(values)
+    assert all_finite(-values)
+    for at in ((0, 0, 0), (1, 2, 3), (2, 4, 6)):
+        broken = values.clone()
+        broken[at] = value
+        assert not all_finite(broken)
+        assert not all_finite(broken.transpose(0, 2))
+
+
+def test_no_number_at_all_is_finite():
+    assert all_finite(torch.zeros(0, 3))

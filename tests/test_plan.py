@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_models import Pooled, seeded
+from small_models import Pooled, seeded, siblings_of
 from small_runs import flat_model, loaded, made_metric, only
 
 from cardgen.budgets import BUDGETS, CORE
@@ -12,6 +12,7 @@ from cardgen.config import RunConfig
 from cardgen.digests import digest
 from cardgen.errors import CardgenError
 from cardgen.estimates import forwarded
+from cardgen.evaluating import related
 from cardgen.keys import scores_key
 from cardgen.methods import METHODS
 from cardgen.metrics import METRICS
@@ -198,3 +199,49 @@ def test_scores_do_not_depend_on_how_many_draws_of_noise_they_are_compared_with(
     assert quick[place].method.entry.key == "grad_cam"
     assert quick[place].parts != standard[place].parts
     assert scores_key(quick[place].parts) == scores_key(standard[place].parts)
+
+
+class TestSiblings:
+    def skips(self, monkeypatch, methods, metrics, siblings):
+        only(monkeypatch, methods, metrics)
+        of = related(loaded(), siblings)
+        return {(job.method.entry.key, job.metric.entry.key): job.skip for job in jobs(of)[0].jobs}
+
+    def test_what_is_not_there_is_named(self, monkeypatch):
+        model = loaded().subject.model
+        found = self.skips(
+            monkeypatch, ["vanilla_gradients"], ["repeatability", "data_randomization"], {"seed-1": model}
+        )
+        assert found == {
+            ("vanilla_gradients", "repeatability"): "",
+            (
+                "vanilla_gradients",
+                "data_randomization",
+            ): "needs the sibling model random-labels, which was not looked for",
+        }
+
+    def test_a_sibling_that_a_method_cannot_explain_is_a_reason_and_no_failure(self, monkeypatch):
+        flat = flat_model()
+        found = self.skips(
+            monkeypatch, ["vanilla_gradients", "grad_cam"], ["reproducibility", "deletion"], {"architecture": flat}
+        )
+        reason = found.pop(("grad_cam", "reproducibility"))
+        assert reason.startswith("the sibling architecture: the model executes no Conv2d")
+        assert set(found.values()) == {""}
+
+    def test_controls_go_through_the_rules_between_models(self, monkeypatch):
+        siblings = siblings_of(loaded().subject.model)
+        keys = ["repeatability", "model_contrast_score"]
+        found = self.skips(monkeypatch, ["vanilla_gradients", "noise", "edges", "planted_truth"], keys, siblings)
+        assert set(found) == {(m, k) for m in ("vanilla_gradients", "noise", "edges", "planted_truth") for k in keys}
+        assert set(found.values()) == {""}
+
+    def test_keys_hold_their_weights(self, monkeypatch):
+        only(monkeypatch, ["vanilla_gradients"], ["repeatability"])
+        siblings = siblings_of(loaded().subject.model)
+        one, same, other = (
+            jobs(related(loaded(), {"seed-1": siblings[name]}))[0].jobs[0].parts
+            for name in ("seed-1", "seed-1", "seed-2")
+        )
+        assert one == same
+        assert {name for name in one if one[name] != other[name]} == {"siblings"}

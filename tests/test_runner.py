@@ -17,7 +17,7 @@ import cardgen
 from cardgen import runner, session
 from cardgen.config import RunConfig
 from cardgen.errors import CardgenError
-from cardgen.evaluating import describe
+from cardgen.evaluating import describe, related
 from cardgen.methods import METHODS
 from cardgen.metrics import METRICS
 from cardgen.plan import make_plan
@@ -136,6 +136,27 @@ def test_a_model_that_cannot_be_copied_is_measured_where_no_copy_is_needed(tmp_p
     assert [(item.method, item.metric) for item in outcome.written if item.verdict == "descriptive"] == [
         ("vanilla_gradients", "sparsity")
     ]
+
+
+def test_siblings_are_measured_counted_and_end_in_records(tmp_path, monkeypatch):
+    """Every metric between models, on a whole run; what is forwarded through siblings counts as well."""
+    keys = [key for key in METRICS if METRICS[key].entry.rule in ("vs_baseline", "contrast_matched_noise")]
+    keys += ["linearity", "data_randomization"]
+    only(monkeypatch, ["vanilla_gradients", "noise"], [*keys, "model_weight_randomization"])
+    of = related(loaded(n=24), small_models.siblings_of(loaded().subject.model))
+    outcome = run(of, tmp_path, metrics=tuple(keys), n=24)
+    assert outcome.errors == []
+    assert [(one.method, one.metric) for one in outcome.skipped] == [
+        (method, "input_consistency") for method in ("noise", "vanilla_gradients")
+    ]
+    assert all(record(tmp_path, key).rule.name == METRICS[key].entry.rule for key in keys)
+    assert record(tmp_path, "repeatability").controls["baseline"].kind == "prior"
+    assert outcome.work.forwarded > 0
+    again = run(of, tmp_path, metrics=tuple(keys), n=24)
+    assert (again.written, again.work.forwarded) == ([], 0)
+    alone = run(of, tmp_path / "alone", metrics=("repeatability",), n=24)
+    # maps of the model and of its sibling, by one pass there and one back each, and the picture's maps, which are among them
+    assert alone.work.forwarded == 4 * 24
 
 
 def test_an_error_is_tried_again_and_nothing_else_is(tmp_path, monkeypatch):

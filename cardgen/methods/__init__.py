@@ -6,7 +6,7 @@ evaluation mode with frozen parameters, and a chunk of samples that its `context
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -18,11 +18,14 @@ from torch import Tensor, nn
 from cardgen.draws import generator
 from cardgen.errors import CardgenError
 from cardgen.facts import Facts
+from cardgen.forward import all_finite
 from cardgen.recipes import Sibling
 from cardgen.records import Access, MethodEntry, Source, Value
 from cardgen.registry import Registry, unknown
 from cardgen.space import UNNORMALISED, Space
 from cardgen.subjects.black_box import BlackBox
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,10 @@ class Context:
         mean_mask: the mean of all samples' masks, for the prior of that name only.
         layer: the layer whose feature maps methods of class activation take; found if None.
         masker: the masking network that was trained for the model, for methods whose map it makes.
+        kept: what `once` worked out in this run.
     """
 
-    ids: tuple[str, ...]
+    ids: Sequence[str]
     seed: int = 0
     space: Space = UNNORMALISED
     batch: int = 32
@@ -48,10 +52,19 @@ class Context:
     layer: str | None = None
     mean_mask: Float[Tensor, "h w"] | None = None
     masker: nn.Module | None = None
+    kept: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def part(self, chunk: slice) -> "Context":
         """The context of a chunk of the samples."""
         return replace(self, ids=self.ids[chunk], masks=None if self.masks is None else self.masks[chunk])
+
+    def once(self, name: str, model: nn.Module, compute: Callable[[], T]) -> T:
+        """Something of the model that serves all chunks of a run: worked out for the first one. While it is kept, weights must stay."""
+        key = (name, model)
+        if key not in self.kept:
+            self.kept[key] = compute()
+        found: T = self.kept[key]
+        return found
 
     def generators(self, purpose: str, draw: int = 0) -> list[torch.Generator]:
         """One generator a sample. `purpose` holds the method's key; nothing about weights, targets or batch goes in."""
@@ -250,6 +263,7 @@ def attributions(
         CardgenError: the method returned something that is no attribution of these inputs.
     """
     parts: list[Tensor] = []
+    context = replace(context, kept={})
     for start in range(0, len(inputs), context.batch):
         chunk = slice(start, start + context.batch)
         # copies, so that a method that writes into what it gets does not change the images for all that come after
@@ -268,7 +282,7 @@ def _checked(key: str, found: object, inputs: Tensor) -> Tensor:
     found = found.detach()
     if tuple(found.shape) not in ((n, c, h, w), (n, 1, h, w)):
         raise CardgenError(f"{key} returned shape {tuple(found.shape)}; expected ({n}, {c} or 1, {h}, {w})")
-    if not bool(torch.isfinite(found).all()):
+    if not all_finite(found):
         raise CardgenError(f"{key} returned NaN or infinities; expected finite attributions; check the model's outputs")
     return found.float()
 

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cardgen.backselect import confidence_of, log_odds, ranked, shuffled
+from cardgen.backselect import confidence_of, log_odds, ranked, shuffled, smallest
 from cardgen.errors import CardgenError
 from cardgen.forward import logits, with_classes
 from cardgen.methods import Context, method
@@ -57,6 +57,7 @@ def batched_gradient_sis(
     n, _, height, width = inputs.shape
     pixels = height * width
     hidden = substrate(background, inputs, context.space)
+    visible = inputs - hidden
     turn = shuffled(pixels).to(inputs.device)
     gone = torch.zeros(n, pixels, dtype=torch.bool, device=inputs.device)
     left = [pixels - pixels * step // removals for step in range(removals + 1)]
@@ -64,13 +65,13 @@ def batched_gradient_sis(
     for step, before in enumerate(left):
         with torch.set_grad_enabled(before > 0):
             shown = (~gone).to(inputs.dtype).view(n, 1, height, width).requires_grad_(before > 0)
-            scores = with_classes(logits(model, hidden + shown * (inputs - hidden)), targets)
+            scores = with_classes(logits(model, hidden + shown * visible), targets)
             if before:
                 (slope,) = torch.autograd.grad(log_odds(scores, targets).sum(), shown)
         confidences.append(confidence_of(scores.detach(), targets))
         if before:
             sizes = slope.float().flatten(1).masked_fill(gone, torch.inf)[:, turn]
-            order.append(turn[sizes.argsort(dim=1, stable=True)[:, : before - left[step + 1]]])
+            order.append(turn[smallest(sizes, before - left[step + 1])])
             gone = gone.scatter(1, order[-1], True)
     numbers = torch.tensor(left, device=inputs.device)
     return ranked(torch.cat(order, 1), numbers, torch.stack(confidences, 1), confidence).view(n, 1, height, width)

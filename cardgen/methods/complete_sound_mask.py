@@ -18,6 +18,7 @@ from cardgen.mask_slopes import (
     require_weights,
     slope,
     variation,
+    windows,
 )
 from cardgen.methods import Context, method
 from cardgen.records import Source
@@ -95,13 +96,15 @@ def complete_sound_mask(
         [generator(context.seed, "complete_sound_mask", k, sample) for k in range(backgrounds)]
         for sample in context.ids
     ]
-    pictures = photographs(*inputs.shape[1:]).to(inputs.device)
+    pictures = context.space.between(photographs(*inputs.shape[1:]).to(inputs.device).float() / 255).to(inputs.dtype)
+    pictures = torch.cat([pictures, pictures.flip(3)])
+    owners = torch.arange(n, device=inputs.device).repeat_interleave(backgrounds)
     for _ in range(iterations):
-        behind = random_images(draws, pictures, inputs, context)
+        behind = random_images(draws, pictures, (height, width))
 
-        def fit(masks: Tensor, jobs: Tensor, behind: Tensor = behind) -> Tensor:
-            rows = jobs // backgrounds
-            return -log_probability(model, mixed(behind[jobs], inputs[rows], masks[rows]), targets[rows]).sum()
+        def fit(masks: Tensor, part: slice, behind: Tensor = behind) -> Tensor:
+            rows = owners[part]
+            return -log_probability(model, mixed(behind[part], inputs[rows], masks[rows]), targets[rows]).sum()
 
         with torch.enable_grad():
             masks = enlarged(weights.sigmoid(), (height, width))
@@ -113,23 +116,16 @@ def complete_sound_mask(
 
 
 def random_images(
-    draws: list[list[torch.Generator]],
-    pictures: UInt8[Tensor, "p c u v"],
-    inputs: Float[Tensor, "n c h w"],
-    context: Context,
+    draws: list[list[torch.Generator]], pictures: Float[Tensor, "p c u v"], size: tuple[int, int]
 ) -> Float[Tensor, "n_backgrounds c h w"]:
-    """The next image of each generator: a crop of the inputs' size from one of the pictures."""
-    height, width = inputs.shape[2:]
-    room = [size - side + 1 for size, side in zip(pictures.shape[2:], (height, width), strict=True)]
-    shares = torch.stack([torch.rand(4, generator=draw) for sample in draws for draw in sample]).to(inputs.device)
-    number, top, left = (shares[:, :3] * torch.tensor([len(pictures), *room], device=inputs.device)).long().T
-    channels, down, across = (torch.arange(length, device=inputs.device) for length in inputs.shape[1:])
-    across = torch.where(shares[:, 3:] < 0.5, across.flip(0), across) + left[:, None]
-    down = down + top[:, None]
-    crops = pictures[
-        number[:, None, None, None], channels[:, None, None], down[:, None, :, None], across[:, None, None]
-    ]
-    return context.space.between(crops.float() / 255).to(inputs.dtype)
+    """The next image of each generator: a window of one of the pictures, of which the second half are the first ones mirrored."""
+    half = len(pictures) // 2
+    room = [length - side + 1 for length, side in zip(pictures.shape[2:], size, strict=True)]
+    shares = torch.stack([torch.rand(4, generator=draw) for sample in draws for draw in sample]).to(pictures.device)
+    number, top, left = (shares[:, :3] * torch.tensor([half, *room], device=pictures.device)).long().T
+    mirrored = shares[:, 3] < 0.5
+    left = torch.where(mirrored, room[1] - 1 - left, left)
+    return windows(pictures, number + half * mirrored, top, left, size)
 
 
 @lru_cache(maxsize=4)

@@ -36,4 +36,4 @@ def deconvolution(
 
     captum's rule, on a copy of the model (`cardgen.rectified`).
     """
-    return pulled_back(Deconvolution, model, inputs, targets)
+    return pulled_back(Deconvolution, model, inputs, targets, context)

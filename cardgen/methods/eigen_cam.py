@@ -33,7 +33,17 @@ def eigen_cam(
     """
     maps, _ = features_and_scores(model, inputs, targets, layer_of(model, inputs, context))
     rows = maps.float().flatten(2).transpose(1, 2)
-    projected = (rows @ torch.linalg.svd(rows, full_matrices=False).Vh[:, 0, :, None])[..., 0]
+    projected = projection(rows)
     projected = torch.where(projected.sum(1, keepdim=True) < 0, -projected, projected)
     projected = torch.where((maps < 0).flatten(1).any(1, keepdim=True), projected, projected.relu())
     return enlarged(projected.view(-1, *maps.shape[2:]), inputs)
+
+
+def projection(rows: Float[Tensor, "n p k"]) -> Float[Tensor, "n p"]:
+    """Each matrix times its first right singular vector, up to sign: from the smaller of its two products with itself."""
+    if rows.shape[1] > rows.shape[2]:
+        _, directions = torch.linalg.eigh(rows.mT @ rows)
+        return torch.einsum("npk,nk->np", rows, directions[..., -1])
+    squares, directions = torch.linalg.eigh(rows @ rows.mT)
+    found: Tensor = squares[:, -1:].clamp(min=0).sqrt() * directions[..., -1]
+    return found

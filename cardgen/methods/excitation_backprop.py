@@ -131,7 +131,7 @@ def excitation_backprop(
     Raises:
         CardgenError: no such layer, or one that gives no feature maps.
     """
-    layer = context.layer or stage_before(model, inputs[:1])
+    layer = context.layer or context.once("stage before", model, lambda: stage_before(model, inputs[:1]))
     if layer not in dict(model.named_modules()):
         check_layer(model, inputs[:1], layer)
     ruled = Ruled(model, _Excitation(contrastive))

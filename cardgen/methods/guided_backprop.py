@@ -30,4 +30,4 @@ def guided_backprop(
 
     captum's rule, on a copy of the model (`cardgen.rectified`).
     """
-    return pulled_back(GuidedBackprop, model, inputs, targets)
+    return pulled_back(GuidedBackprop, model, inputs, targets, context)

@@ -89,7 +89,8 @@ def igos_plus_plus(
         drawn = torch.stack([torch.randn(inputs.shape[1:], generator=draw) for draw in draws])
         shift = noise * drawn.to(inputs)
 
-        def outcome(pair: Tensor, jobs: Tensor, shift: Tensor = shift) -> Tensor:
+        def outcome(pair: Tensor, part: slice, shift: Tensor = shift) -> Tensor:
+            jobs = torch.arange(part.start, part.stop, device=pair.device)
             rows, kind, step = jobs // (TERMS * points), jobs // points % TERMS, jobs % points
             kept = torch.stack([pair[:, 0], pair[:, 1], pair.prod(1), pair.prod(1)], 1)[rows, kind][:, None]
             inserts = kind % 2 == 1

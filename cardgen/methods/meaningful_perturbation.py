@@ -1,14 +1,16 @@
 """Meaningful perturbation: the smallest smooth blur that takes the class away, found by gradient descent."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from math import ceil
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cardgen.forward import variant_probabilities
-from cardgen.mask_slopes import log_probability, mixed, require_positive, require_weights, slope, variation
+from cardgen.mask_slopes import log_probability, mixed, require_positive, require_weights, slope, variation, windows
 from cardgen.methods import Context, method
 from cardgen.records import Source
 from cardgen.space import substrate
@@ -87,14 +89,16 @@ def meaningful_perturbation(
     mask = _first(model, inputs, hidden, targets, context.batch, discs, down @ discs @ across.T)
     adam = torch.optim.Adam([mask.requires_grad_()], lr=RATE)
     draws = context.generators("meaningful_perturbation")
+    wider = further(inputs), further(hidden)
     for _ in range(iterations):
         shares = torch.stack([torch.rand(2, generator=draw) for draw in draws]).to(inputs.device)
-        image, bare = shifted(inputs, shares), shifted(hidden, shares)
+        image, bare = (shifted(wide, shares, inputs.shape[2:]) for wide in wider)
 
-        def loss(masks: Tensor, rows: Tensor, image: Tensor = image, bare: Tensor = bare) -> Tensor:
-            seen = mixed(bare[rows], image[rows], down @ masks[rows] @ across.T)
-            penalty = area_weight * (1 - masks[rows]).sum() + tv_weight * variation(masks[rows], POWER).sum()
-            return log_probability(model, seen, targets[rows]).exp().sum() + penalty
+        def loss(masks: Tensor, part: slice, image: Tensor = image, bare: Tensor = bare) -> Tensor:
+            kept = masks[part]
+            seen = mixed(bare[part], image[part], down @ kept @ across.T)
+            penalty = area_weight * (1 - kept).sum() + tv_weight * variation(kept, POWER).sum()
+            return log_probability(model, seen, targets[part]).exp().sum() + penalty
 
         mask.grad = slope(loss, mask, len(inputs), context.batch)
         adam.step()
@@ -115,16 +119,20 @@ def centred(down: int, across: int) -> Float[Tensor, "discs 1 down across"]:
     return (distance > (torch.arange(DISCS) + 1)[:, None, None, None] / DISCS).float()
 
 
-def shifted(images: Float[Tensor, "n c h w"], shares: Float[Tensor, "n 2"]) -> Float[Tensor, "n c h w"]:
-    """Each image moved down and across by whole pixels at these shares, in [0, 1), of all shifts that there are."""
-    for axis, share in enumerate(shares.T, start=2):
-        length = images.shape[axis]
-        most = ceil(JITTER * length)
-        start = (share * (most + 1)).long() - most // 2
-        at = (torch.arange(length, device=images.device) + start[:, None]).clamp(0, length - 1)
-        at = at[:, None, :, None] if axis == 2 else at[:, None, None, :]
-        images = images.gather(axis, at.expand_as(images))
-    return images
+def further(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c u v"]:
+    """The images with border values repeated, for the furthest shift to each side."""
+    down, across = (ceil(JITTER * length) for length in images.shape[2:])
+    sides = (across // 2, across - across // 2, down // 2, down - down // 2)
+    return F.pad(images, sides, mode="replicate")
+
+
+def shifted(
+    wider: Float[Tensor, "n c u v"], shares: Float[Tensor, "n 2"], size: Sequence[int]
+) -> Float[Tensor, "n c h w"]:
+    """Each image moved down and across by whole pixels at these shares, in [0, 1), of all shifts that `further` left room for."""
+    room = torch.tensor([length - side + 1 for length, side in zip(wider.shape[2:], size, strict=True)]).to(shares)
+    top, left = (shares * room).long().T
+    return windows(wider, torch.arange(len(wider), device=wider.device), top, left, size)
 
 
 def _first(

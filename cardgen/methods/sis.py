@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from cardgen.backselect import confidence_of, log_odds, ranked, shuffled
 from cardgen.errors import CardgenError
-from cardgen.forward import logits, with_classes
+from cardgen.forward import logits, variants, with_classes
 from cardgen.methods import Context, method
 from cardgen.records import Source
 from cardgen.space import substrate
@@ -70,12 +70,10 @@ def sis(
     turn = shuffled(count).to(device)
 
     def scores(shown: Bool[Tensor, "n m p"]) -> Float[Tensor, "n_m k"]:
-        samples = torch.arange(n, device=device).repeat_interleave(shown.shape[1])
-        parts = []
-        for start in range(0, len(samples), context.batch):
-            part = slice(start, start + context.batch)
-            visible = shown.flatten(0, 1)[part][:, cell][:, None]
-            parts.append(logits(model, torch.where(visible, inputs[samples[part]], hidden[samples[part]])))
+        def write(i: int, first: int, last: int, out: Tensor) -> None:
+            torch.where(shown[i, first:last][:, cell][:, None], inputs[i], hidden[i], out=out)
+
+        parts = [logits(model, part) for part in variants(inputs, shown.shape[1], write, context.batch)]
         return with_classes(torch.cat(parts), targets)
 
     shown = torch.ones(n, count, dtype=torch.bool, device=device)

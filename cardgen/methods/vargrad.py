@@ -51,8 +51,10 @@ def vargrad(
     for rows, copies in noisy_copies(inputs, context, n_samples, noise_level):
         for row, part in apart(rows, gradients(model, copies, targets[rows])):
             old, new = seen[row], len(part)
-            away = part.mean(0) - mean[row]
-            squares[row] += new * part.var(0, correction=0) + old * new / (old + new) * away.square()
+            middle = part.mean(0)
+            away = middle - mean[row]
+            # not part.var(0), which takes twenty times as long on CPUs
+            squares[row] += (part - middle).square().sum(0) + old * new / (old + new) * away.square()
             mean[row] += new / (old + new) * away
             seen[row] += new
     return squares / n_samples

@@ -75,14 +75,14 @@ def ranked(values: Float[Tensor, " p"], regions: Bool[Tensor, "r p"], least: int
     """The mean value of the pixels that came with each pixel; regions that add less than `least` pixels are not added."""
     found, left = torch.zeros_like(values), torch.ones_like(values, dtype=torch.bool)
     gains = torch.stack([values[region].sum() for region in regions])
-    areas = regions.sum(1)
+    areas, members = regions.sum(1), regions.T.contiguous()
     while bool((areas >= least).any()):
         best = torch.where(areas >= least, gains / areas, -torch.inf).argmax()
-        new = regions[best] & left
+        new = (regions[best] & left).nonzero()[:, 0]
         found[new] = values[new].mean()
-        left &= ~new
-        gains -= regions[:, new].double() @ values[new]
-        areas -= regions[:, new].sum(1)
+        left[new] = False
+        gains -= values[new] @ members[new].double()
+        areas -= members[new].sum(0)
     found[left] = values[left].mean()
     return found
 

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -20,13 +21,14 @@ from small_models import (
 from torch import nn
 from torch.nn import functional as F
 
-from cardgen import explain
+from cardgen import explain, rectified
 from cardgen.api import make_subject
 from cardgen.errors import CardgenError
 from cardgen.forward import prepared
-from cardgen.methods import METHODS
+from cardgen.methods import METHODS, attributions
 from cardgen.recipes import Network
 from cardgen.study import Study
+from cardgen.weights import changed, reset
 
 KEY = "guided_backprop"
 ADVICE = "expected nn.ReLU modules as the only rectifiers; use these in the model, or leave guided backprop out"
@@ -280,6 +282,27 @@ class TestRefused:
     def test_other_methods_are_not_asked(self):
         model = transformer().eval()
         assert explain("vanilla_gradients", model, torch.rand(1, 3, 32, 32), torch.tensor([0])).shape == (1, 32, 32)
+
+
+def test_the_model_is_copied_once_a_run(tiny, monkeypatch):
+    copies = []
+    apart = rectified.activations_apart
+    monkeypatch.setattr(rectified, "activations_apart", lambda *given: copies.append(given) or apart(*given))
+    context = make_subject(*tiny.call, None, None, 0, 3, None).context(slice(None), 0, METHODS[KEY])
+    for run in (1, 2):
+        attributions(METHODS[KEY], tiny.model, tiny.inputs, tiny.targets, context, {})
+        assert len(copies) == run
+
+
+def test_weights_changed_between_runs_are_seen(tiny):
+    context = make_subject(*tiny.call, None, None, 0, 3, None).context(slice(None), 0, METHODS[KEY])
+    run = partial(attributions, METHODS[KEY], tiny.model, tiny.inputs, tiny.targets, context, {})
+    before = run()
+    with prepared(tiny.model), changed(tiny.model, reset(tiny.model, "head", 0, 0)):
+        within = run()
+        assert torch.equal(within, explain(KEY, *tiny.call, reduce=False, batch=3))
+    assert not torch.equal(within, before)
+    assert torch.equal(run(), before)
 
 
 def test_any_batch_and_order(tiny):

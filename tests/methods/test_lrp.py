@@ -370,6 +370,19 @@ class Overwritten(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class Moved(nn.Module):
+    """Works in place between a convolution and its normalisation, which then cannot be merged."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.conv(x)
+        x += 1
+        return self.head(self.norm(x).relu().mean((2, 3)))
+
+
 class TwoHeads(nn.Module):
     def __init__(self):
         super().__init__()
@@ -400,6 +413,7 @@ REFUSED = {
         FAMILY,
         r"has no rule for batch_norm in BatchNorm2d \(features.denseblock1.denselayer1.norm1\); .*right after them",
     ),
+    "something between a layer and its normalisation": (Moved, FAMILY, "has no rule for "),
     "squeeze and excitation": (lambda: torchvision_model("mobilenet_v3_small"), FAMILY, "has no rule for hardswish in"),
     "the image itself": (Shortcut, FAMILY, "has no rule for add of the image itself and something else in the model"),
     "the image's channels summed": (

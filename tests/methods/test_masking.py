@@ -9,11 +9,10 @@ from small_models import Linear, every_batch_and_order, told_apart, untouched
 from torch import nn
 
 from cardgen import explain
-from cardgen.backselect import log_odds, shuffled
+from cardgen.backselect import log_odds, shuffled, smallest
 from cardgen.draws import content_ids, generator
 from cardgen.errors import CardgenError
 from cardgen.mask_slopes import enlarged
-from cardgen.methods import Context
 from cardgen.methods.complete_sound_mask import PHOTOGRAPHS, photographs, random_images
 from cardgen.space import gaussian_blur
 from cardgen.subjects.embedded import embedded_data, embedded_model
@@ -329,13 +328,10 @@ class TestCompleteSoundMask:
         assert (found.float().std((1, 2, 3)) > 1).all()
         if channels == 4:
             assert torch.equal(found[:, 3], found[:, 0])
-        inputs = torch.zeros(40, channels, 6, 9)
-        crops = random_images(
-            [[generator(0, sample, k) for k in range(2)] for sample in range(40)], found, inputs, Context(())
-        )
+        draws = [[generator(0, sample, k) for k in range(2)] for sample in range(40)]
+        crops = random_images(draws, torch.cat([found, found.flip(3)]).float(), (6, 9))
         windows = found.unfold(2, 6, 1).unfold(3, 9, 1).flatten(2, 3).permute(0, 2, 1, 3, 4)
-        shown = (255 * crops).round().byte()
-        for one in shown:
+        for one in crops:
             assert any((windows == way).all((2, 3, 4)).any() for way in (one, one.flip(2)))
 
     def test_for_a_label_that_is_not_there_the_cell_goes(self):
@@ -450,3 +446,11 @@ def test_a_model_that_gives_no_number_where_the_image_is_hidden_is_told(key, tin
 
     with pytest.raises(CardgenError, match=r"^the model returned NaN or infinities; expected finite logits"):
         run(key, tiny._replace(model=Odd(tiny.model)))
+
+
+@pytest.mark.parametrize("count", [1, 7, 40])
+def test_the_smallest_are_those_of_a_stable_sort(count):
+    values = torch.randn(5, 40, generator=torch.Generator().manual_seed(0)).mul(2).round()
+    values[0, 3:9], values[1, ::2], values[2] = torch.inf, -torch.inf, 0.0
+    values[3, 5], values[3, 9] = 0.0, -0.0
+    assert torch.equal(smallest(values, count), values.argsort(dim=1, stable=True)[:, :count])

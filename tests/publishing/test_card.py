@@ -89,6 +89,23 @@ def test_what_should_not_change_names_its_controls_in_the_reason_alone(evidence:
     )
 
 
+def test_a_baseline_is_named_in_the_reason_alone(evidence: Evidence) -> None:
+    found = record(
+        "deletion",
+        verdict="fail",
+        reason="Maps are no more like the original ones than maps of different images: 0.21 against 0.22.",
+        effect=-0.1,
+        p=0.9,
+        controls={
+            "baseline": Comparison(kind="prior", estimate=0.22, difference=-0.01, interval=(-0.03, 0.01), effect=-0.1)
+        },
+        rule=Rule(name="vs_baseline", thresholds={"effect": 0.2}),
+    )
+    text = say(found, evidence)
+    assert text.startswith("Maps are no more like the original ones than maps of different images: 0.21 against 0.22 (")
+    assert "no better" not in text
+
+
 def test_an_open_verdict_says_what_would_decide(evidence: Evidence) -> None:
     found = bare("insertion", "inconclusive", "Not told apart from uniform noise.", advice="about 340 samples")
     assert say(found, evidence) == (

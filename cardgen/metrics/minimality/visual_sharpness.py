@@ -1,5 +1,7 @@
 """Visual sharpness: how sharp maps look to people; until somebody asked them, how much of a map is fine detail."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -59,7 +61,7 @@ def visual_sharpness(study: Study) -> Scores:
 
 
 def _means(
-    ratings: Ratings, methods: list[str], images: tuple[str, ...]
+    ratings: Ratings, methods: list[str], images: Sequence[str]
 ) -> tuple[Float[np.ndarray, "methods n"], np.ndarray]:
     """Mean ratings by method and image, 0 where too few rated, and where not so."""
     rows = [ratings.means(methods, image) for image in images]
