@@ -28,7 +28,7 @@ JUDGED = (
     "vs_baseline",
 )
 """Rules that controls are put through as well, unless that takes training."""
-COMPARED = {"vs_noise": ("noise", "prior"), "vs_noise_over_seeds": ("noise", "prior"), "unchanged": ("prior",)}
+COMPARED = {"vs_noise": ("noise", "prior"), "vs_noise_over_seeds": ("noise",), "unchanged": ("prior",)}
 """Rules that compare with controls' scores, and with which kinds; all others take what the metric measured."""
 
 

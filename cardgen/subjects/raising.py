@@ -57,7 +57,15 @@ class Raising:
     def retraining(self, folder: Path, target: str) -> Retraining:
         """The same for metrics that train the model's architecture anew, and keep checkpoints in a folder."""
         tell = last_epochs(self.tell)
-        return Retraining(self.data, self.courses["seed"], self.own, target, folder, self.deadline, tell)
+        return Retraining(
+            self.data,
+            self.courses.get("retrained", self.courses["seed"]),
+            self.own,
+            target,
+            folder,
+            self.deadline,
+            tell,
+        )
 
     def identity(self, sibling: Sibling, weights: str, architecture: str) -> dict[str, Value]:
         """All that a trained sibling depends on: what it starts from, or what it is trained for, counts where it does."""

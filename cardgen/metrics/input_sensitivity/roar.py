@@ -34,7 +34,7 @@ from cardgen.study import Study
         + (len(PERCENTS) + 1) * p["seeds"] * (n + 2 * p["epochs"] * p["images"])
     ),
 )
-def roar(study: Study, *, images: int = 4000, epochs: int = 8, seeds: int = 3) -> Scores:
+def roar(study: Study, *, images: int = 2000, epochs: int = 8, seeds: int = 3) -> Scores:
     """Share of the networks retrained without the most salient pixels that get a sample's label right, in [0, 1]; lower is better.
 
     For t in 10, 30, 50, 70, 90 % of the pixels: in every training image and in every sample, the t % most salient ones by the method's
@@ -45,7 +45,7 @@ def roar(study: Study, *, images: int = 4000, epochs: int = 8, seeds: int = 3) -
 
     Under seed s all networks, of whatever method or control and share, begin with the same weights and go through the images in the same
     order. Noise controls go through the same retraining, each with one draw: every image has a noise map of its own, and seeds are
-    averaged. Controls that need masks, which training images do not have, are left out. The number of pixels is rounded half up, ties in
+    averaged. Priors are not retrained for: each takes as long as a method, and none decides. The number of pixels is rounded half up, ties in
     a map are broken at random from the image's own generator, and the mean colour is rounded to one of 256 levels, as images are.
     Training images are explained for the class that the model predicts, as the samples are, or as the run's target says.
 
