@@ -464,7 +464,9 @@ class TestRefused:
         of = subject()
         call = (of.model, of.inputs, of.targets)
         with pytest.raises(CardgenError, match=r"labels have shape \(3,\).*; expected 24 class numbers"):
-            measure("roar", *call, method="noise", true_labels=torch.zeros(3, dtype=torch.int64), retraining=of.retraining)
+            measure(
+                "roar", *call, method="noise", true_labels=torch.zeros(3, dtype=torch.int64), retraining=of.retraining
+            )
 
 
 def test_from_python():

@@ -45,8 +45,8 @@ def roar(study: Study, *, images: int = 2000, epochs: int = 8, seeds: int = 3) -
 
     Under seed s all networks, of whatever method or control and share, begin with the same weights and go through the images in the same
     order. Noise controls go through the same retraining, each with one draw: every image has a noise map of its own, and seeds are
-    averaged. Priors are not retrained for: each takes as long as a method, and none decides. The number of pixels is rounded half up, ties in
-    a map are broken at random from the image's own generator, and the mean colour is rounded to one of 256 levels, as images are.
+    averaged. Priors are left out: each takes as long as a method, and none decides. The number of pixels is rounded half up, ties in a
+    map are broken at random from the image's own generator, and the mean colour is rounded to one of 256 levels, as images are.
     Training images are explained for the class that the model predicts, as the samples are, or as the run's target says.
 
     Networks of one seed each are first trained on the images as they are. Unless these are clearly better than always naming the most
