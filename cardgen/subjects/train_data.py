@@ -22,8 +22,10 @@ from cardgen.subjects.training import RECIPES, placements
 
 ALL = 10**9
 RETRAINED = Course(epochs=8, batch_size=8, learning_rate=2e-3)
-"""For few of the embedded images: in eight passes over 2 000 the network gets two thirds of the test digits right; in batches of 64 it learns
-much less."""
+"""For few of the embedded images: in eight passes over 2 000 the network gets two thirds of the test digits right.
+
+In batches of 64 it learns much less.
+"""
 HELD_OUT = 10
 """One image in so many is held out to stop early by."""
 ASK = (
