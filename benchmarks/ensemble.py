@@ -16,7 +16,7 @@ SIZE = 64
 TOGETHER, IN_TURN = "together", "one after another"
 
 
-def ensemble(device: torch.device, *, members: int = 15, n: int = 256, epochs: int = 1, rounds: int = 3) -> Result:
+def ensemble(device: torch.device, *, members: int = 15, n: int = 128, epochs: int = 1, rounds: int = 3) -> Result:
     """Seconds that `fit_ensemble` takes for retrainings of the embedded network, both ways; the median of rounds that take turns.
 
     All in: first weights, a trial step, changed images, the accuracy afterwards. Each member's images have other pixels replaced, as in

@@ -54,9 +54,10 @@ def fit_ensemble(
 
     Together, the members' parameters are stacked and one step is taken of all, by `torch.func`; their losses are added up, and as no
     loss depends on another's parameters, neither do the gradients. Batch normalisation keeps each member's own statistics. Convolutions
-    become grouped ones, which suit CPUs badly: 15 of the embedded SmallCNN in batches of 64 took 2.9 times as long together as one
-    after another, on one thread. So the rule is: together on CUDA, one after another elsewhere. Where torch cannot take the
-    architecture together it is one after another too, and where memory does not suffice for all they are taken in halves.
+    become grouped ones, which suit CPUs badly: 15 of the embedded SmallCNN in batches of 64 took 2.5 times as long together as one
+    after another, on one thread (benchmarks/ensemble.py). So the rule is: one after another, but together on CUDA, where it was not
+    measured. Where torch cannot take the architecture together it is one after another too, and where memory does not suffice for all
+    they are taken in halves.
 
     Args:
         model: the architecture; the first weights too, where the course is not fresh.

@@ -30,7 +30,7 @@ def own_fit(name: str, data: TrainingData, seed: int) -> nn.Module:
 
     The function is `fit(inputs: FloatTensor [n, c, h, w], labels: LongTensor [n], seed: int) -> nn.Module`. It is given all images of
     the first epoch, normalised, on the CPU, and returns a new model, trained, whose forward gives logits [n, classes]. The global
-    generators of torch, numpy and random are seeded by (name, seed) while it runs, and put back.
+    generators of torch, numpy and random are seeded by the seed while it runs, and put back.
 
     Raises:
         CardgenError: no such function, one that takes other arguments, raises, or returns something else than a model of these labels.
@@ -41,7 +41,7 @@ def own_fit(name: str, data: TrainingData, seed: int) -> nn.Module:
         inputs = torch.cat([data.inputs(batch).float().cpu() for batch in torch.split(images, EVALUATED)])
         # copies, so that what the function writes into its arguments is not what the model is tried on
         tried, known = inputs[:TRIED].clone(), labels.cpu().clone()
-        _seed(seed_of("train", name, seed))  # not before: the file's own code may seed as well
+        _seed(seed_of("train", seed))  # not before: the file's own code may seed as well
         model = _module(_returned(function, name, inputs, known.clone(), seed), name)
         setattr(model, CODE, code_digest(function))
         model.cpu().eval()
