@@ -111,19 +111,6 @@ def two_way(
     return found
 
 
-def two_way_effects(
-    drawn: Float[np.ndarray, "b n"], over_samples: Float[np.ndarray, "b n"], values: Float[np.ndarray, " n"]
-) -> Float[np.ndarray, " b"]:
-    """e = mean / standard deviation over resampled samples, each resample of values of its own: those that its draws give.
-
-    `values` are those without resampling, and must vary.
-    """
-    average, whole = float(values.mean()), float(values.std(ddof=1))
-    centred = drawn - average
-    means, squares = (centred * over_samples).sum(1), (centred**2 * over_samples).sum(1)
-    return _effects(means, squares, len(values), average, whole)
-
-
 def percentile(resampled: Float[np.ndarray, " b"], level: float = LEVEL) -> tuple[float, float]:
     """Plain percentile interval."""
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])

@@ -100,7 +100,7 @@ def test_what_is_left_open_says_how_many_samples_would_decide():
     )
     assert found.advice == "about 1770 samples"  # (0.84 / 0.02)²
     assert ahead(0.23, n=64).advice == "about 790 samples"  # (0.84 / 0.03)² = 784
-    assert ahead(0.05, n=64).advice == "about 350 samples"  # (2.8 / 0.15)²
+    assert ahead(0.05, n=64).advice == "about 500 samples"  # (3.34 / 0.15)²
     assert ahead(0.2, n=64).advice == "more than 10 000 samples"
 
 

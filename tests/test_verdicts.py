@@ -10,6 +10,7 @@ from cardgen.axioms import axiom
 from cardgen.baseline import vs_baseline
 from cardgen.errors import CardgenError
 from cardgen.intervals import weights
+from cardgen.over_seeds import vs_noise_over_seeds
 from cardgen.records import MetricEntry, Source
 from cardgen.scores import Scores
 from cardgen.thresholds import DEFAULTS, Thresholds
@@ -707,6 +708,7 @@ def test_rules_by_name():
         "unchanged": unchanged,
         "vs_baseline": vs_baseline,
         "contrast_matched_noise": contrast_matched_noise,
+        "vs_noise_over_seeds": vs_noise_over_seeds,
         "ratings": ratings,
     }
 
