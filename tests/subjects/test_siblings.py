@@ -1,6 +1,8 @@
 """Where sibling models come from, and which of them count."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from cardgen.api import make_subject
 from cardgen.config import RunConfig, SiblingModel
 from cardgen.errors import CardgenError
 from cardgen.evaluating import describe
+from cardgen.memo import Memo
 from cardgen.recipes import Sibling, sibling
 from cardgen.subjects.black_box import BlackBox
 from cardgen.subjects.fitting import Course, TrainingData, fit
@@ -259,3 +262,19 @@ def test_other_weights_for_the_embedded_architecture_have_no_siblings_yet(digits
     other = RunConfig(model="marker-cnn", data="markers-on-textures")
     family = Search(other, digits, tmp_path, "nothing trains").family([SEED])
     assert "nothing trains" in family.missing[SEED]
+
+
+def test_the_documentation_s_training_function_trains(loaded, tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "siblings.md").read_text(encoding="utf-8")
+    (tmp_path / "train.py").write_text(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[0])
+    (tmp_path / "mymodel.py").write_text(
+        "import torch\n\n\ndef build():\n    layers = torch.nn.Flatten(), torch.nn.Linear(432, 4)\n"
+        "    return torch.nn.Sequential(*layers), 'size=12'\n"
+    )
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(432, 4))
+    subject = replace(loaded.subject, model=linear, memo=Memo())
+    how = Raising(training(), own=f"{tmp_path}/train.py:fit")
+    family = search(replace(loaded, subject=subject), tmp_path, raising=how).family([SEED])
+    assert not family.missing, family.missing
+    assert family.found[SEED].source == "trained by the user's function"
+    assert family.found[SEED].accuracy == 1.0
