@@ -522,7 +522,7 @@ class TestPlan:
         plan = self.plan(loaded())
         assert [job.method.entry.key for job in plan.jobs] == ["truth", "untruth"]
         family = [(job.method.entry.key, job.method_parameters.get("draw")) for job in plan.families["roar"]]
-        assert family == [("noise", 0), ("noise_4", 0), ("edges", None)]
+        assert family == [("noise", 0), ("noise_4", 0)]
         assert {job.parts["controls"].split()[1] for job in plan.jobs} == {"1"}
 
     def test_skips_say_what_to_provide(self):
@@ -557,7 +557,7 @@ class TestPlan:
         truth, untruth = found["truth"], found["untruth"]
         assert truth.verdict == "pass", truth.reason
         assert untruth.verdict == "fail", untruth.reason
-        assert set(truth.controls) == {"noise", "noise_4", "edges"}
+        assert set(truth.controls) == {"noise", "noise_4"}
         assert truth.rule.name == "vs_noise_over_seeds"
         assert len(truth.model_dump_json()) < 4000
         assert outcome.work.alone > outcome.work.forwarded  # networks that saw all pixels, shared

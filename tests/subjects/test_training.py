@@ -11,7 +11,7 @@ from torch import nn
 from cardgen.errors import CardgenError
 from cardgen.subjects import networks
 from cardgen.subjects.digits_on_scenes import Scenes, assemble, backgrounds
-from cardgen.subjects.networks import SmallCNN, load_embedded, manifest, normalised
+from cardgen.subjects.networks import EMBEDDED, SmallCNN, load_embedded, manifest, normalised
 from cardgen.subjects.training import RECIPES, Recipe, accuracy, fit, labels_of, placements, predictions, retrain
 
 NAMES = ("digit-cnn", "scene-cnn")
@@ -102,11 +102,12 @@ def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_unknown_names_are_refused() -> None:
-    expected = "embedded model; expected one of digit-cnn, scene-cnn, got cat-cnn; choose one of these"
-    for function in (load_embedded, retrain):
+    for function, known in ((load_embedded, EMBEDDED), (retrain, RECIPES)):
         with pytest.raises(CardgenError) as caught:
             function("cat-cnn")
-        assert str(caught.value) == expected
+        assert (
+            str(caught.value) == f"embedded model; expected one of {', '.join(known)}, got cat-cnn; choose one of these"
+        )
 
 
 def test_one_epoch_of_the_recipe_learns(scenes: Scenes) -> None:
