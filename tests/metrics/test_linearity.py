@@ -211,6 +211,18 @@ def test_a_method_that_refuses_a_sum_fails_on_its_samples(tiny, where):
     assert "f + 1 g (refused: needs one network)" in decision.reason
 
 
+def test_a_method_that_refuses_every_sum_says_so_once(tiny):
+    def picky(model, inputs, targets, context):
+        if isinstance(model, Combined):
+            raise CardgenError("needs one network; expected no sum; give one")
+        return inputs
+
+    scores = measured(tiny, made_method(picky))
+    assert scores.values.tolist() == [1.0] * len(scores.values)
+    assert dict(scores.reported) == {"every sum": "refused: needs one network"}
+    assert scores.reason == "Every sum is refused: needs one network."
+
+
 def test_a_method_that_refuses_g_itself_is_no_finding(tiny):
     def picky(model, inputs, targets, context):
         if not isinstance(model, Combined) and model is not tiny.model:

@@ -27,7 +27,7 @@ def require_regions(model: nn.Module, example: Float[Tensor, "1 c h w"]) -> None
     key="region_perturbation",
     title="Region Perturbation",
     attribute="input_sensitivity",
-    question="Does the prediction fall far when the most salient regions go first?",
+    question="Does the prediction fall without the most salient regions?",
     quantity="mean drop of the prediction over the steps",
     unit="probability",
     direction="higher",

@@ -83,12 +83,12 @@ def linearity(study: Study) -> Scores:
             reported[name] = float(errors[mine].median())
         except CardgenError as error:
             reported[name] = f"refused: {error.what}"
+    said = f"Median difference by sum: {', '.join(map(_words, reported, reported.values()))}."
+    told = list(dict.fromkeys(reported.values()))
+    if len(reported) > 1 and len(told) == 1 and isinstance(told[0], str):
+        reported, said = {"every sum": told[0]}, f"Every sum is {told[0]}."
     return Scores(
-        errors.cpu().numpy(),
-        original.flatten(1).any(1).cpu().numpy(),
-        study.flat(),
-        reported=reported,
-        reason=f"Median difference by sum: {', '.join(map(_words, reported, reported.values()))}.",
+        errors.cpu().numpy(), original.flatten(1).any(1).cpu().numpy(), study.flat(), reported=reported, reason=said
     )
 
 
