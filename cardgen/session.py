@@ -80,8 +80,10 @@ def with_siblings(config: RunConfig, loaded: Loaded, store: Store, tell: Callabl
     if not (needed or again) or (loaded.record.health == "chance" and not config.force_unhealthy):
         return loaded
     # what images there are to train on is part of a key; a dry run that needs to know reads them
-    how = raising(config, loaded, tell) if again or not config.dry_run else UNTRAINED
-    family = Search(config, loaded, store.root / FOLDER, UNTRAINED if config.dry_run else how).family(needed)
+    known = again or not config.dry_run or config.train_data is None
+    how = raising(config, loaded, tell) if known else UNTRAINED
+    trained = UNTRAINED if config.dry_run and isinstance(how, Raising) else how
+    family = Search(config, loaded, store.root / FOLDER, trained).family(needed)
     subject = replace(loaded.subject, siblings=family.modules)
     if again and isinstance(how, Raising):
         subject = replace(subject, retraining=how.retraining(store.root / AGAIN, config.target))

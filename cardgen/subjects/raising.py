@@ -23,8 +23,8 @@ VERSION = 1
 """Raised when training gives other weights."""
 INT8 = Sibling("compressed", "int8")
 COURSES: Mapping[str, Course] = {
-    "seed": Course(epochs=30, patience=5),
-    "architecture": Course(epochs=30, patience=5),
+    "seed": Course(epochs=60, patience=20),
+    "architecture": Course(epochs=60, patience=20),
     "random-labels": Course(epochs=200, enough=0.99),
     "compressed": Course(epochs=3, learning_rate=4e-4, fresh=False),
     "masker": Course(epochs=5),

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -26,6 +27,8 @@ RETRAINED = Course(epochs=8, batch_size=8, learning_rate=2e-3)
 
 In batches of 64 it learns much less.
 """
+BATCHES, LARGEST = {8: 1000, 16: 4000}, 64
+"""Images a step where there are fewer to train on than so many, and where there are more: few images make few steps."""
 HELD_OUT = 10
 """One image in so many is held out to stop early by."""
 ASK = (
@@ -41,7 +44,10 @@ def raising(config: RunConfig, loaded: Loaded, tell: Callable[[str], None]) -> R
         if loaded.preprocess is None:
             return ASK
         data = _own(config, loaded, loaded.preprocess)
-        return Raising(data, config.train or "", deadline=deadline, tell=tell)
+        images = len(data.epoch(0)[1])
+        size = next((size for size, most in BATCHES.items() if images < most), LARGEST)
+        courses = {kind: replace(course, batch_size=size) for kind, course in COURSES.items()}
+        return Raising(data, config.train or "", courses, deadline, tell)
     if config.train:
         return (
             "train: names a function, and there is no data for it; expected labelled images; give them by --train-data"
