@@ -311,7 +311,7 @@ class Runner:
 
     def _picture_key(self, job: Job) -> str:
         """What picture and facts depend on: no metric, and no samples but those shown."""
-        other = ("metric", "metric_parameters", "controls", "data", "n", "ratings")
+        other = ("metric", "metric_parameters", "controls", "data", "n", "ratings", "training")
         parts = {name: value for name, value in job.parts.items() if name not in other}
         facts = _facts(job)
         return digest([PICTURES, parts, self.loaded.samples[:SAMPLES_SHOWN], *([facts] if facts else [])])
@@ -339,11 +339,14 @@ def _controls_version(parts: Mapping[str, Value]) -> str:
 def _larger(found: Record, job: Job, budget: str, samples: Sequence[tuple[str, str]]) -> bool:
     """Whether a record answers the same question, on these very samples and more, at a larger budget."""
     n = int(found.key_parts.get("n") or 0)
+    trained = ("training",) if "training" in job.parts else ()
     same = all(
         found.key_parts.get(part) == job.parts.get(part)
-        for part in ("weights", "target", "seed", "dtype", "layer", "code", "ratings")
+        for part in ("weights", "target", "seed", "dtype", "layer", "code", "ratings", *trained)
     )
     same_samples = n <= len(samples) and found.key_parts.get("data") == data_part(samples[:n])
+    # a budget that has no samples for a metric has nothing to put in the record's place
+    same_samples = same_samples or (n > len(samples) and not job.n)
     same = same and _controls_version(found.key_parts) == _controls_version(job.parts)
     larger = (RANK.get(found.budget, 0), n) > (RANK[budget], job.n)
     return same and same_samples and larger and found.versions == _versions(job)
