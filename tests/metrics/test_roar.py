@@ -24,7 +24,7 @@ from small_patches import (
     roar,
     subject,
 )
-from small_runs import only, run
+from small_runs import files, only, run
 
 from cardgen import measure, removal
 from cardgen.budgets import BUDGETS
@@ -179,6 +179,13 @@ class TestRemoval:
         return removal.Bench(of, of.retraining, of.labels, of.retraining.picked(64, 0), 1, (1, 2))
 
 
+@pytest.fixture(scope="module")
+def whole():
+    """Scores of 24 samples with planted truth."""
+    torch.set_num_threads(1)
+    return roar(subject())
+
+
 class TestTrainingImages:
     def test_the_first_of_one_random_order(self):
         training = retraining(96)
@@ -210,7 +217,7 @@ class TestTrainingImages:
         assert torch.equal(torch.cat(classes), fixed.get(target, predicted))
         assert len(predicted.unique()) > 1
 
-    def test_later_epochs_see_the_images_of_the_first(self):
+    def test_later_epochs_see_the_images_of_the_first(self, whole):
         images, labels, _ = patches(96, 1)
         asked = []
 
@@ -219,7 +226,7 @@ class TestTrainingImages:
             return images, labels
 
         other = replace(retraining(), data=TrainingData(epoch, inputs_of, "patches 96 1"))
-        assert roar(subject(training=other)).values.tolist() == roar(subject()).values.tolist()
+        assert roar(subject(training=other)).values.tolist() == whole.values.tolist()
         assert set(asked) == {0}
 
 
@@ -244,35 +251,34 @@ class TestPairs:
         one, other = roar(subject(), epochs=2), roar(subject(seed=1), epochs=2)
         assert one.values.tolist() != other.values.tolist()
 
-    def test_no_seed_s_scores_depend_on_how_many_there_are(self):
-        two, three = (roar(subject(), seeds=seeds) for seeds in (2, 3))
-        assert np.array_equal(two.parts[SEEDS], three.parts[SEEDS][:2])
+    def test_no_seed_s_scores_depend_on_how_many_there_are(self, whole):
+        three = roar(subject(), seeds=3)
+        assert np.array_equal(whole.parts[SEEDS], three.parts[SEEDS][:2])
 
 
 class TestScores:
-    def test_what_is_reported(self):
-        found = roar(subject())
+    def test_what_is_reported(self, whole):
+        found = whole
         by_share = [found.reported[f"accuracy at {percent} %"] for percent in PERCENTS]
         assert found.reported["accuracy without removal"] > 0.8
         assert np.mean(by_share) == pytest.approx(found.values.mean())
         assert found.curve.x == [0, 0.1, 0.3, 0.5, 0.7, 0.9]
         assert found.curve.y == pytest.approx([found.reported["accuracy without removal"], *by_share], rel=5e-3)
 
-    def test_truth_takes_the_label_away_and_its_opposite_leaves_it(self):
-        truth, untruth = (roar(subject(), method).values.mean() for method in (TRUTH, UNTRUTH))
-        assert truth < 0.5
-        assert untruth > 0.8
+    def test_truth_takes_the_label_away_and_its_opposite_leaves_it(self, whole):
+        assert whole.values.mean() < 0.5
+        assert roar(subject(), UNTRUTH).values.mean() > 0.8
 
-    @pytest.mark.parametrize("rows", [list(range(24))[::-1], list(range(3, 20)), [5, 1, 8, 2, 20, 21, 11, 4, 9, 16]])
-    @pytest.mark.parametrize("batch", [1, 7, 64])
-    def test_a_score_does_not_depend_on_batch_order_and_company(self, rows, batch):
-        whole = roar(subject()).values
-        assert np.array_equal(roar(subject(rows=rows, batch=batch)).values, whole[rows])
-        assert np.ptp(whole) > 0
+    @pytest.mark.parametrize(
+        ("rows", "batch"),
+        [(list(range(24))[::-1], 7), (list(range(3, 20)), 64), ([5, 1, 8, 2, 20, 21, 11, 4, 9, 16], 1)],
+    )
+    def test_a_score_does_not_depend_on_batch_order_and_company(self, rows, batch, whole):
+        assert np.array_equal(roar(subject(rows=rows, batch=batch)).values, whole.values[rows])
+        assert np.ptp(whole.values) > 0
 
-    def test_the_same_twice(self):
-        one, other = roar(subject()), roar(subject())
-        assert one.dumps() == other.dumps()
+    def test_the_same_twice(self, whole):
+        assert roar(subject()).dumps() == whole.dumps()
 
     def test_whole_networks_are_trained_once_a_subject(self, monkeypatch):
         trained = []
@@ -360,27 +366,20 @@ class Plug:
 
 
 class TestInterrupted:
-    @pytest.mark.parametrize("after", [1, 3, 9, 30, 47])
-    def test_goes_on_to_the_same_scores(self, after, tmp_path):
-        plain = Plug()
-        whole = roar(subject(training=retraining(tell=plain, folder=tmp_path / "whole")))
-        folder = tmp_path / "checkpoints"
+    @pytest.mark.parametrize("after", [1, 9, 30, 47])
+    def test_goes_on_to_the_same_scores(self, after, tmp_path, whole):
         with pytest.raises(Interrupted):
-            roar(subject(training=retraining(tell=Plug(after), folder=folder)))
+            roar(subject(training=retraining(tell=Plug(after), folder=tmp_path)))
         again = Plug()
-        assert roar(subject(training=retraining(tell=again, folder=folder))).dumps() == whole.dumps()
-        done = (
-            after - after % 4 if after < 8 else 8
-        )  # the networks that saw all pixels are trained anew, if they were done
-        assert plain.epochs == 4 * 2 * (1 + len(PERCENTS))
-        assert again.epochs <= plain.epochs - max(after - done, after % 4) + 1
-        assert not list(folder.iterdir())
-        assert not list((tmp_path / "whole").iterdir())
+        assert roar(subject(training=retraining(tell=again, folder=tmp_path))).dumps() == whole.dumps()
+        # each epoch is taken once, but for the one that was cut off and the networks that saw all pixels, 8 epochs
+        assert again.epochs <= 4 * 2 * (1 + len(PERCENTS)) - after + 1 + 8
+        assert not list(tmp_path.iterdir())
 
     def test_other_maps_images_or_epochs_begin_anew(self, tmp_path):
         with pytest.raises(Interrupted):
             roar(subject(training=retraining(tell=Plug(20), folder=tmp_path)))
-        for changes in ({"method": UNTRUTH}, {"images": 50}, {"epochs": 3}):
+        for changes in ({"method": UNTRUTH}, {"images": 50, "epochs": 5}):
             found = roar(subject(training=retraining(folder=tmp_path)), **changes)
             assert found.dumps() == roar(subject(), **changes).dumps()
 
@@ -561,6 +560,12 @@ class TestPlan:
         assert truth.rule.name == "vs_noise_over_seeds"
         assert len(truth.model_dump_json()) < 4000
         assert outcome.work.alone > outcome.work.forwarded  # networks that saw all pixels, shared
+        before = files(tmp_path)
+        for fewer in (of, loaded(20)):  # of other samples nothing is known, but a smaller budget has nothing better
+            again = run(fewer, tmp_path, methods=("all",), budget="quick", force_unhealthy=True)
+            assert (len(again.written), again.kept) == (0, 2)
+        after = files(tmp_path)
+        assert [path.name for path in before if after[path] != before[path]] == ["subject.json"]
 
 
 def test_the_network_alone_learns_the_task():
