@@ -339,7 +339,7 @@ def _controls_version(parts: Mapping[str, Value]) -> str:
 def _larger(found: Record, job: Job, budget: str, samples: Sequence[tuple[str, str]]) -> bool:
     """Whether a record answers the same question, on these very samples and more, at a larger budget."""
     n = int(found.key_parts.get("n") or 0)
-    trained = ("training",) if "training" in job.parts else ()
+    trained = ("training",) if job.n and "training" in job.parts else ()
     same = all(
         found.key_parts.get(part) == job.parts.get(part)
         for part in ("weights", "target", "seed", "dtype", "layer", "code", "ratings", *trained)
