@@ -72,7 +72,8 @@ class Search:
         """All of these: found, or with the reason why there is no verdict with them."""
         found: dict[Sibling, Kin] = {}
         missing: dict[Sibling, str] = {}
-        with self.subject.open():
+        # not open(): copies of the model would take its counter of passes along, and be counted twice
+        with prepared(self.subject.model):
             for sibling in needed:
                 try:
                     found[sibling] = self._kin(sibling)

@@ -172,6 +172,13 @@ def test_eight_bits_need_no_training(loaded, model, tmp_path):
     assert (rounded - model.features[0].weight).abs().max() <= step.max() / 2 + 1e-6
 
 
+def test_a_sibling_s_passes_are_counted_once(loaded, tmp_path):
+    family = search(loaded, tmp_path).family([INT8])
+    subject = replace(loaded.subject, siblings=family.modules, memo=Memo())
+    with subject.open():
+        assert subject.memo.run(lambda: subject.logits(10, INT8))[1] == 40  # the segment of all samples
+
+
 def test_half_of_the_weights_stay_at_zero(loaded, model, tmp_path):
     before = weights(model)
     family = search(loaded, tmp_path, raising=how()).family([PRUNED])
