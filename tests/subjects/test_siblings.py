@@ -174,7 +174,7 @@ def test_eight_bits_need_no_training(loaded, model, tmp_path):
 
 def test_a_sibling_s_passes_are_counted_once(loaded, tmp_path):
     family = search(loaded, tmp_path).family([INT8])
-    subject = replace(loaded.subject, siblings=family.modules, memo=Memo())
+    subject = replace(loaded.subject, siblings=family.modules)
     with subject.open():
         assert subject.memo.run(lambda: subject.logits(10, INT8))[1] == 40  # the segment of all samples
 
