@@ -108,6 +108,11 @@ def against(
         verdict, reason, advice = "inconclusive", few(n, bars), enough(bars)
     elif verdict == "pass" and flat > bars.flat * n:
         verdict, reason = "inconclusive", f"Beats every noise control, but {flat} of {n} maps are flat."
+    elif flat <= bars.flat * n and all(lead.level for lead in noise.values()):
+        verdict, reason = (
+            "inconclusive",
+            "Noise gets the very same score on every sample, so nothing can be told apart.",
+        )
     scored = kept & scores.valid
     estimate, interval = how.own(scores, entry, scored) if scored.any() else (None, None)
     return Decision(
@@ -164,6 +169,11 @@ class Lead:
     @property
     def effect(self) -> float | None:
         return self.standard.estimate if self.standard else None
+
+    @property
+    def level(self) -> bool:
+        """Whether the two have the same score on every sample."""
+        return self.standard is None and self.difference == 0
 
     @property
     def rank(self) -> float:

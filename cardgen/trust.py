@@ -73,7 +73,8 @@ def trust(found: Calibration, evidence: Evidence) -> str:
         parts.append(f"noise passes at most {percent(worst(found.noise)[1])}")
     if found.held_out:
         key, share = worst(found.held_out)
-        parts.append(f"other maps without information at most {percent(share)} ({control_words(key, evidence)})")
+        who = f" ({control_words(key, evidence)})" if share.estimate else ""
+        parts.append(f"other maps without information at most {percent(share)}{who}")
     if found.truth and found.truth_should == "pass":
         parts.append(f"the positive control {percent(found.truth)}")
     few = "; too few to judge by" if found.met is None else ""

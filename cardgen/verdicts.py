@@ -46,7 +46,8 @@ def vs_noise(scores: Scores, controls: Controls, entry: MetricEntry, bars: Thres
     Per sample d = score − mean score of the member's draws, oriented so that larger is better, and e = mean(d) / sd(d). pass: for
     every member the 95 % interval of mean(d) lies above 0 and e ≥ `effect` (and mean(d) ≥ `probability` for probabilities, ≥ `correlation`
     for correlations: a map of ones with one corner at 0 hardly varies, so that a lead of .02 is a large effect). fail: for some member
-    the one-sided upper bound of e at 1 − 0.025 / members lies below `effect`. p is the largest over members.
+    the one-sided upper bound of e at 1 − 0.025 / members lies below `effect`. Where every member has the method's own score on every
+    sample, and maps are not flat, the evaluation tells nothing apart: inconclusive. p is the largest over members.
     """
     # a sample counts unless the quantity does not exist for it whatever the map
     family = [control.valid.any(0) for control in controls.values() if control.kind == "noise"]
@@ -164,7 +165,7 @@ def contrast_matched_noise(
 ) -> Decision:
     """As `vs_matched_noise`, for a difference between two models, which must also be one: its 95 % interval must lie above 0.
 
-    An interval below 0 fails; one that holds 0 passes nothing. p is the larger of the two.
+    An interval below 0 fails, and so does no difference on any sample; one that holds 0 passes nothing. p is the larger of the two.
     """
     found = vs_matched_noise(scores, controls, entry, bars, seed)
     own = scores.values[scores.valid]
@@ -173,6 +174,8 @@ def contrast_matched_noise(
     boot = intervals.mean(own, intervals.weights(seed, len(own), bars.resamples))
     low, high = boot.interval()
     found = replace(found, p=max(found.p or 0.0, boot.p_above(0.0)))
+    if not own.any():
+        return replace(found, verdict="fail", reason="The other model's map is just as high there.", advice="")
     if high < 0:
         return replace(
             found,

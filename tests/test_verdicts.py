@@ -245,7 +245,7 @@ class TestFewSamples:
 
 
 class TestWithoutSpread:
-    @pytest.mark.parametrize(("lead", "verdict", "p"), [(0.3, "pass", 1 / 1001), (-0.3, "fail", 1), (0.0, "fail", 1)])
+    @pytest.mark.parametrize(("lead", "verdict", "p"), [(0.3, "pass", 1 / 1001), (-0.3, "fail", 1), (0.0, "inconclusive", 1)])
     def test_the_mean_decides(self, lead, verdict, p):
         found = judge(np.full(64, lead))
         assert found.verdict == verdict
@@ -276,7 +276,7 @@ class TestWithoutSpread:
         for draws in (3, 5, 7):
             controls = {"noise": control(np.full((draws, 64), score))}
             found = vs_noise(scores(np.full(64, score)), controls, entry(direction=direction), FAST, SEED)
-            assert found.verdict == "fail"
+            assert found.verdict == "inconclusive"
             assert found.controls["noise"].difference == 0
 
     @pytest.mark.parametrize("rest", [0.1, 0.0, -0.1, 1 / 3])
@@ -390,6 +390,36 @@ class TestInvalidSamples:
         found = vs_noise(scores(own), {"noise": control(draws, valid=valid)}, entry(), FAST, SEED)
         assert (found.verdict, found.n) == ("pass", 64)
         assert found.effect == pytest.approx(0.5)
+
+
+class TestSameScoresEverywhere:
+    """Where noise has the method's own score on every sample, the evaluation tells nothing apart."""
+
+    SAID = "Noise gets the very same score on every sample, so nothing can be told apart."
+
+    @pytest.mark.parametrize("own", [np.zeros(64), np.linspace(3, 4, 64)], ids=["zeros", "any"])
+    def test_is_no_fail(self, own):
+        found = judge(np.zeros(64), np.zeros(64), own=own, unit="share")
+        assert (found.verdict, found.reason, found.advice) == ("inconclusive", self.SAID, "")
+        parts = {f"matched/{key}": own[None] for key in NAMES}
+        assert vs_matched_noise(scores(own, parts=parts), {}, entry(), FAST, SEED).verdict == "inconclusive"
+        seeds = {"seeds": np.stack([own, own])}
+        noise = replace(control(own), parts={"seeds": np.stack([own, own])[None]})
+        found = vs_noise_over_seeds(scores(own, parts=seeds), {"noise": noise}, entry(direction="lower"), FAST, SEED)
+        assert (found.verdict, found.reason) == ("inconclusive", self.SAID)
+
+    def test_one_that_scores_otherwise_tells(self):
+        assert judge(np.zeros(64), np.where(np.arange(64) == 5, -1.0, 0.0)).verdict == "fail"
+        assert judge(np.zeros(64), np.full(64, -0.1)).verdict == "fail"
+
+    def test_flat_maps_still_fail(self):
+        def verdict(flats):
+            flat = np.arange(64) < flats
+            return vs_noise(
+                scores(np.zeros(64), ~flat, flat), {"noise": control(np.zeros(64))}, entry(), FAST, SEED
+            ).verdict
+
+        assert (verdict(6), verdict(7)) == ("inconclusive", "fail")
 
 
 class TestFlatMaps:

@@ -239,6 +239,11 @@ class TestRule:
         found, matched = self.judge(0.2, -0.1)
         assert found.verdict == matched.verdict == "fail"
 
+    def test_maps_that_are_the_same_for_both_models_fail(self):
+        scores = contrasts(np.zeros(64), {"noise": np.zeros(64)})
+        found = contrast_matched_noise(scores, {}, ENTRY, FAST, 0)
+        assert (found.verdict, found.reason) == ("fail", "The other model's map is just as high there.")
+
     def test_few_samples_and_flat_maps(self):
         scores = contrasts(0.2 + self.SPREAD[:19], {"noise": 0.2 + self.SPREAD[:19]})
         assert contrast_matched_noise(scores, {}, ENTRY, FAST, 0).verdict == "inconclusive"

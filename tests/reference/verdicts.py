@@ -152,10 +152,11 @@ def vs_noise_over_seeds(table, flats, family, seed_counts, sample_counts, direct
 
 def vs_noise(values, valid, flat, family, counts, direction="higher", probability=False):
     """("pass" | "fail" | "inconclusive"), from the scores and the family's draws: {member: [draws][n]}."""
-    beaten, hopeless, n = True, False, 0
+    beaten, hopeless, mute, n = True, False, True, 0
     for draws in family.values():
         d = leads(values, valid, flat, draws, direction)
         n = len(d)
+        mute &= min(d) == max(d) == 0
         if min(d) == max(d):
             beaten &= d[0] > 0
             hopeless |= d[0] <= 0
@@ -169,6 +170,8 @@ def vs_noise(values, valid, flat, family, counts, direction="higher", probabilit
         return "inconclusive"
     if beaten:
         return "inconclusive" if flats > FLAT * n else "pass"
+    if mute and flats <= FLAT * n:
+        return "inconclusive"
     return "fail" if hopeless else "inconclusive"
 
 
