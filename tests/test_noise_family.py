@@ -41,7 +41,7 @@ RANDOMISED = (
     "data_randomization",
 )
 BETWEEN_MODELS = (*RANDOMISED, "model_contrast_score", "model_consistency")
-JUDGED = (*AGAINST_NOISE, "plausibility", *BETWEEN_MODELS)
+JUDGED = (*AGAINST_NOISE, "plausibility", "increase_in_confidence", *BETWEEN_MODELS)
 ALIKE_ANYWAY = ("repeatability", "reproducibility", "input_consistency")
 """Judged against maps of other images, of which noise has others: it passes, and so a pass requires more."""
 UNDECIDED_BY_TRUTH = ("sufficiency", "minimality")

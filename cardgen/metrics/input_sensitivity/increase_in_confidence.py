@@ -21,7 +21,7 @@ LEAST = 1e-5
     source=Source(
         paper="Chattopadhyay et al. 2018", url="https://arxiv.org/abs/1710.11063", where="% increase in confidence"
     ),
-    rule="matched_noise",
+    rule="vs_matched_noise",
     version=2,
     size="maps",
     passes=lambda n, explainer, p: n * (explainer.passes + forwarded(p["noise_draws"])),
