@@ -1,6 +1,7 @@
 """Masking networks: small decoders that make a mask of a classifier's feature maps, in one forward pass."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 
 import torch
 from jaxtyping import Float, Int
@@ -129,6 +130,15 @@ def trained(kind: type[Masker], masker: nn.Module | None) -> Masker:
         f"needs a masking network trained for this model; expected a {kind.__name__}, got {found}; run `cardgen run` with train_data: in "
         "cardgen.yaml, which trains one, or name one under siblings: there"
     )
+
+
+def within(masker: nn.Module | None, part: str) -> nn.Module | None:
+    """The same network, for a model that holds the one it was trained for under this name."""
+    if not isinstance(masker, Masker):
+        return masker
+    found = copy(masker)
+    found.layers = tuple(f"{part}.{layer}" for layer in masker.layers)
+    return found
 
 
 def mask(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cardgen.draws import generator
+from cardgen.maskers import within
 from cardgen.methods import Context
 from cardgen.recipes import Network
 from cardgen.space import Space
@@ -69,7 +70,7 @@ class MovedSpace(Space):
 
 
 def shifted(name: str, space: Space) -> Network:
-    """The recipe of a shift: the network of f₂, the inputs x + m, and for methods the moved space and the layer's name within f₂."""
+    """The recipe of a shift: the network of f₂, the inputs x + m, and for methods the moved space, and the layers' names within f₂."""
     shift = SHIFTS[name]
 
     def build(model: nn.Module, example: Tensor) -> nn.Module:
@@ -81,6 +82,7 @@ def shifted(name: str, space: Space) -> Network:
 
     def told(context: Context) -> Context:
         moved = MovedSpace(space.low, space.high, space.mean, shift)
-        return replace(context, space=moved, layer=context.layer and f"model.{context.layer}")
+        layer, masker = context.layer and f"model.{context.layer}", within(context.masker, "model")
+        return replace(context, space=moved, layer=layer, masker=masker)
 
     return Network(("shifted", name), build, make, told)

@@ -12,7 +12,7 @@ KEYS = ("phang_masker", "real_time_saliency")
 
 
 def test_their_maps_are_measured_and_what_explains_other_networks_is_skipped(tmp_path, monkeypatch):
-    only(monkeypatch, [*KEYS, "noise"], ["deletion", "model_weight_randomization", "repeatability"])
+    only(monkeypatch, [*KEYS, "noise"], ["deletion", "model_weight_randomization", "repeatability", "input_invariance"])
     of = loaded()
     kin = {
         sibling: Kin(homes.masking(key, of.subject), key, None, "made here")
@@ -27,6 +27,8 @@ def test_their_maps_are_measured_and_what_explains_other_networks_is_skipped(tmp
     for key in KEYS:
         assert found[key, "repeatability"].verdict == "skipped"
         assert found[key, "deletion"].verdict != "skipped"
+        # the shifted twin holds the network under another name, and has the same feature maps
+        assert max(found[key, "input_invariance"].reported.values()) < 1e-3
         assert found[key, "deletion"].key_parts["siblings"] == family.part(METHODS[key].siblings)
 
 

@@ -245,7 +245,9 @@ class TestFewSamples:
 
 
 class TestWithoutSpread:
-    @pytest.mark.parametrize(("lead", "verdict", "p"), [(0.3, "pass", 1 / 1001), (-0.3, "fail", 1), (0.0, "inconclusive", 1)])
+    @pytest.mark.parametrize(
+        ("lead", "verdict", "p"), [(0.3, "pass", 1 / 1001), (-0.3, "fail", 1), (0.0, "inconclusive", 1)]
+    )
     def test_the_mean_decides(self, lead, verdict, p):
         found = judge(np.full(64, lead))
         assert found.verdict == verdict

@@ -195,7 +195,10 @@ def test_a_method_that_refuses_the_twin_depends_on_how_its_input_is_written(tiny
             raise CardgenError("no; expected another; give it")
         return inputs
 
-    assert measured(KEY, tiny, made_method(picky)).values.tolist() == [1.0] * 7
+    found = measured(KEY, tiny, made_method(picky))
+    assert found.values.tolist() == [1.0] * 7
+    assert found.reported == {"constant": "refused: no", "image": "refused: no"}
+    assert found.reason == "Median difference by shift: constant (refused: no), image (refused: no)."
 
 
 def test_zero_attributions_are_neither_invariant_nor_not(tiny):

@@ -72,29 +72,36 @@ def input_invariance(study: Study) -> Scores:
     input's values as they are, and fails. The paper lets the first bias absorb m, which padding with zeros spoils at the border.
 
     x + m − m is x up to a rounding of 1e-7 of the range; the logits must be those of f₁ on all samples, up to 1e-4 of the largest.
-    A method that refuses f₂ depends on how its input is written: its value is 1. Reported: the median of each shift.
+    A method that refuses f₂ (raises CardgenError) depends on how its input is written: its value is 1. Reported: the median of each shift,
+    or why it was refused.
 
     Raises:
         CardgenError: the logits differ.
     """
     found = {name: _errors(study, shifted(name, study.subject.space)) for name in SHIFTS}
-    reported = {name: float(errors.median()) for name, errors in found.items()}
+    reported: dict[str, str | float] = {
+        name: told if isinstance(told, str) else float(told.median()) for name, told in found.items()
+    }
+    refused = torch.ones(study.n, dtype=torch.float64)
     return Scores(
-        torch.stack(list(found.values())).amax(0).cpu().numpy(),
+        torch.stack([refused if isinstance(told, str) else told.cpu() for told in found.values()]).amax(0).numpy(),
         study.attributions().flatten(1).any(1).cpu().numpy(),
         study.flat(),
         reported=reported,
-        reason=f"Median difference by shift: {', '.join(f'{name} {number(value)}' for name, value in reported.items())}.",
+        reason=f"Median difference by shift: {', '.join(map(_words, reported, reported.values()))}.",
     )
 
 
-def _errors(study: Study, recipe: Network) -> Float[Tensor, " n"]:
-    subject = study.subject
-    clean = subject.logits(study.n)
-    _require_same(clean, subject.logits(study.n, recipe))
+def _words(name: str, told: str | float) -> str:
+    return f"{name} ({told})" if isinstance(told, str) else f"{name} {number(told)}"
 
-    before = study.attributions()
+
+def _errors(study: Study, recipe: Network) -> Float[Tensor, " n"] | str:
+    """The difference of each sample, or why the method refuses."""
+    subject = study.subject
+    _require_same(subject.logits(study.n), subject.logits(study.n, recipe))
+    study.attributions()  # what refuses f₁ alone is no refusal of f₂
     try:
         return change(study, recipe)
-    except CardgenError:
-        return torch.ones(len(before), dtype=torch.float64, device=before.device)
+    except CardgenError as error:
+        return f"refused: {error.what}"
