@@ -30,7 +30,7 @@ STILL = 1e-5
     unit="ratio",
     direction="lower",
     source=Source(paper="Yeh et al. 2019", url="https://arxiv.org/abs/1901.09392", where="definition 2.1"),
-    rule="matched_noise",
+    rule="vs_matched_noise",
     version=2,
     size="maps",
     passes=lambda n, explainer, p: n * (explainer.passes + 1 + len(KINDS) * p["perturbations"]),
