@@ -3,14 +3,13 @@
 `python -m cardgen.subjects.embedded_maskers real_time_saliency` trains one anew and rewrites its weights and the manifest.
 """
 
-import hashlib
 import json
 import sys
 from dataclasses import asdict
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
@@ -53,26 +52,18 @@ def load_embedded_masker(kind: str) -> Masker:
     Raises:
         CardgenError: no method of that name has one, or the weights are not those of the manifest.
     """
-    masker = _new(kind)
-    return _with(masker, committed(name_of(kind), f"{MODULE} {kind}"))
+    return _with(_new(kind), load(committed(name_of(kind), f"{MODULE} {kind}")))
 
 
 def retrain_masker(kind: str) -> dict[str, Any]:
     """Train one by its course, rewrite its weights and its entry in the manifest, and return the entry."""
-    name, entries = name_of(kind), manifest()
-    data = save(train_embedded_masker(kind))
-    masker = _with(_new(kind), data)
-    entry = {
+    masker = _with(_new(kind), train_embedded_masker(kind))
+    told = {
         **{key: round(value, 4) for key, value in quality(masker).items()},
-        "classifier": entries[CLASSIFIER]["sha256"],
-        "parameters": sum(parameter.numel() for parameter in masker.parameters()),
+        "classifier": manifest()[CLASSIFIER]["sha256"],
         "recipe": asdict(COURSES[kind]) | {"seed": SEED},
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
     }
-    write(name, data, entry)
-    return entry
+    return write(name_of(kind), masker, told)
 
 
 def quality(masker: Masker) -> dict[str, float]:
@@ -102,8 +93,8 @@ def _new(kind: str) -> Masker:
         return build(kind, load_embedded(CLASSIFIER), torch.zeros(1, 3, SIZE, SIZE), len(DIGIT_NAMES))
 
 
-def _with(masker: Masker, data: bytes) -> Masker:
-    masker.load_state_dict(load(data))
+def _with(masker: Masker, weights: dict[str, Tensor]) -> Masker:
+    masker.load_state_dict(weights)
     return masker.eval()
 
 

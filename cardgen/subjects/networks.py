@@ -3,12 +3,13 @@
 import hashlib
 import json
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
-from safetensors.torch import load
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from cardgen.errors import CardgenError
@@ -139,8 +140,17 @@ def committed(name: str, trained_by: str) -> bytes:
     return data
 
 
-def write(name: str, data: bytes, entry: dict[str, Any]) -> None:
-    """Write weights, and their entry in the manifest."""
+def write(name: str, model: nn.Module, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a trained model's weights and its entry in the manifest, with what is told of it, and return the entry."""
+    data = save(model.state_dict())
+    entry = {
+        **told,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
     entries = manifest() if (WEIGHTS / "manifest.json").exists() else {}
     (WEIGHTS / f"{name}.safetensors").write_bytes(data)
     (WEIGHTS / "manifest.json").write_text(json.dumps(entries | {name: entry}, indent=2, sort_keys=True) + "\n")
+    return entry
