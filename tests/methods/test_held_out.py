@@ -18,7 +18,7 @@ DRAWN = [key for key in KEYS if METHODS[key].defaults]
 def test_all_that_calibration_is_to_hold_out():
     assert set(KEYS) == {
         "noise_3", "noise_5", "noise_10", "pink_noise", "random_blob", "random_spike", "ones_but_a_corner", "heavy_noise",
-        "keyed_noise", "class_noise", "fresh_noise",
+        "keyed_noise", "class_noise", "fresh_noise", "dither",
     }  # fmt: skip
 
 
@@ -48,6 +48,20 @@ def test_smooth_noise_is_a_grid_between_pixels(tiny, grid):
     inner = slice(1, -1)
     torch.testing.assert_close(centre[inner, inner], coarse[inner, inner], atol=0.26, rtol=0)
     assert 0 <= float(found.min()) < float(found.max()) < 1
+
+
+@pytest.mark.parametrize(("h", "w"), [(16, 16), (12, 20)])
+def test_dither_is_spread_evenly_at_all_times(h, w):
+    g = torch.Generator().manual_seed(1)
+    found = held_out.dither(g, h, w)
+    assert len(found.unique()) == h * w
+    for cell in (2, 4):
+        # of the pixels taken first, each cell of so many pixels has one
+        side = 16 if max(h, w) <= 16 else 32
+        first = found >= side * side * (1 - 1 / cell**2)
+        counts = first[: h // cell * cell, : w // cell * cell].unfold(0, cell, cell).unfold(1, cell, cell).sum((2, 3))
+        assert (counts == 1).all()
+    assert not torch.equal(found, held_out.dither(g, h, w))
 
 
 def test_pink_noise_has_amplitudes_of_one_over_f():

@@ -62,6 +62,14 @@ def heavy(g: torch.Generator, h: int, w: int) -> Float[Tensor, "h w"]:
     return torch.rand((h, w), generator=g) ** POWER
 
 
+def dither(g: torch.Generator, h: int, w: int) -> Float[Tensor, "h w"]:
+    """Bayer's ordered dither from a random place on: pixels taken in its order are at all times spread evenly over the image."""
+    found = torch.zeros(1, 1)
+    while len(found) < max(h, w):
+        found = torch.cat([torch.cat([4 * found, 4 * found + 2], 1), torch.cat([4 * found + 3, 4 * found + 1], 1)])
+    return found.roll((_pixel(g, len(found)), _pixel(g, len(found))), (0, 1))[:h, :w]
+
+
 def _pixel(g: torch.Generator, size: int) -> int:
     return int(torch.randint(size, (1,), generator=g))
 
@@ -86,6 +94,7 @@ for _grid in GRIDS:
 _control("pink_noise", "1/f noise", pink, signed=True)
 _control("random_blob", "Random blob", blob)
 _control("random_spike", "Random pixel", spike)
+_control("dither", "Ordered dither", dither)
 _control("heavy_noise", "Uniform noise to the eighth power", heavy)
 
 
