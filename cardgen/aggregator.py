@@ -55,10 +55,9 @@ def _correct(table: pd.DataFrame) -> None:
         adjusted = holm(group["p"])
         for row in group.index[(group["own"] == "pass") & (adjusted > ALPHA)]:
             table.loc[row, "final"] = "inconclusive"
-            table.loc[row, "why"] = (
-                f"Holm's correction for the {len(group)} evaluations of this attribute raises p to "
-                f"{number(adjusted[row])}, above {ALPHA}"
-            )
+            raised = f"Holm's correction for the {len(group)} evaluations of this attribute raises p to {number(adjusted[row])}"
+            said = raised if group["p"][row] <= ALPHA else f"p is {number(group['p'][row])}"
+            table.loc[row, "why"] = f"{said}, above {ALPHA}"
 
 
 def _require(table: pd.DataFrame) -> bool:

@@ -95,7 +95,9 @@ def make_card(method: str, evidence: Evidence, table: pd.DataFrame, facts: Facts
 
 def history_lines(method: str, evidence: Evidence) -> list[str]:
     """The last verdicts of a method that moved, the latest first."""
-    moved = [(line, subject) for subject in evidence.methods[method] for line in evidence.history[subject, method]]
+    moved = [
+        (line, subject) for subject in evidence.methods[method] for line in reversed(evidence.history[subject, method])
+    ]
     moved.sort(key=lambda pair: pair[0].date, reverse=True)
     return [_moved(line, subject, evidence) for line, subject in moved[:REMEMBERED]]
 

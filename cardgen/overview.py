@@ -151,9 +151,8 @@ def calibration_line(subject: str, evidence: Evidence) -> str:
 def _noise(table: pd.DataFrame) -> str:
     if table.empty:
         return "no noise control measured."
-    count = (
-        f"{plural(table['method'].nunique(), 'noise control')} over {plural(table['metric'].nunique(), 'evaluation')}"
-    )
+    judged = table.loc[table["final"].isin(SHOWN), "metric"].nunique()
+    count = f"{plural(table['method'].nunique(), 'noise control')} over {plural(judged, 'evaluation')}"
     passed = table[table["final"] == "pass"]
     if not table["final"].isin(["pass", "fail"]).any():
         return f"of {count}, none was decided, so they show nothing yet."

@@ -30,7 +30,7 @@ def changed(model: nn.Module, tensors: Tensors) -> Iterator[None]:
 
 
 def layers_from_top(model: nn.Module, example: Tensor) -> list[str]:
-    """Names of the modules that hold parameters of their own, the last executed first.
+    """Names of the modules that hold parameters or running statistics of their own, the last executed first.
 
     The order is that of one forward pass, not that of definition. A module that is never called itself (an attention's output
     projection, say) takes the place of its nearest ancestor that is.
@@ -49,8 +49,14 @@ def layers_from_top(model: nn.Module, example: Tensor) -> list[str]:
     finally:
         for handle in handles:
             handle.remove()
-    owners = [name for module, name in names.items() if any(True for _ in module.parameters(recurse=False))]
+    owners = [name for module, name in names.items() if _is_layer(module)]
     return sorted(owners, key=lambda name: (_position(name, called), owners.index(name)), reverse=True)
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Whether training left something in the module itself; a norm may keep statistics without having parameters."""
+    has_parameters = any(True for _ in module.parameters(recurse=False))
+    return has_parameters or getattr(module, "running_mean", None) is not None
 
 
 def _position(name: str, called: Mapping[str, int]) -> int:

@@ -69,6 +69,12 @@ def test_by_hand(tiny):
     assert scores.reported["max_relative_difference"] == pytest.approx((2 / (119 * 120 * 239 / 6)) ** 0.5)
 
 
+def test_a_map_of_zeros_in_one_run_differs_wholly(tiny):
+    scores, _ = scripted(tiny, [torch.zeros_like(tiny.maps), 1e9 * tiny.maps])
+    assert scores.values.tolist() == [0.0] * 7
+    assert scores.reported["max_relative_difference"] == 1
+
+
 MUTATIONS = {
     "the mean over pairs": lambda runs: np.mean([reference.spearman(a, b) for a in runs for b in runs if a is not b]),
     "against the first run only": lambda runs: min(reference.spearman(runs[0], b) for b in runs[1:]),

@@ -110,7 +110,9 @@ def test_empty_and_full_masks_have_none(tiny):
     assert scores.valid.tolist() == [True, True, True, False, True, False, True]
     maps = signed(tiny)
     maps[3] = -1.0
-    assert found(tiny, maps, masks).reported == {"without_mass": 0}, "a sample that does not count is not counted"
+    scores = found(tiny, maps, masks)
+    assert scores.reported == {"without_mass": 0}, "a sample that does not count is not counted"
+    assert not scores.flat.any(), "nor is it a lead over nothing"
 
 
 def test_huge_and_tiny_maps(tiny):

@@ -79,6 +79,17 @@ def test_an_empty_mask_has_no_hit_and_no_miss(tiny):
     assert np.isfinite(found.values).all()
 
 
+def test_a_mask_that_nothing_can_miss_has_none_either(tiny):
+    # wholly inside, and inside by the tolerance: every map would hit, so that none could lead over noise
+    masks = tiny.masks.clone()
+    masks[3], masks[5] = True, True
+    masks[5, 0, 0] = False
+    found = measure("pointing_game", *tiny.call, maps=tiny.maps, masks=masks, tolerance=0.1)
+    assert found.valid.tolist() == [True, True, True, False, True, False, True]
+    found = measure("pointing_game", *tiny.call, maps=tiny.maps, masks=masks, tolerance=0.0)
+    assert found.valid.tolist() == [True, True, True, False, True, True, True]
+
+
 def test_a_flat_map_hits_by_the_masks_area(tiny):
     # 3 × 4 of 120 pixels
     found = measure("pointing_game", *tiny.call, maps=torch.full((7, 12, 10), -2.0), masks=tiny.masks, tolerance=0.0)

@@ -166,6 +166,22 @@ class TestOrder:
             "features.conv1",
         ]
 
+    @pytest.mark.parametrize("norm", [nn.BatchNorm2d(4, affine=False), nn.InstanceNorm2d(4, track_running_stats=True)])
+    def test_statistics_without_parameters_are_a_layer_too(self, norm):
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.ReLU(), nn.Flatten(), nn.Linear(320, 2))
+        norm.running_mean += 3
+        norm.running_var *= 9
+        assert weights.layers_from_top(model, EXAMPLE) == ["4", "1", "0"]
+        fresh = all_reset(model, EXAMPLE)
+        assert torch.equal(fresh["1.running_mean"], torch.zeros(4))
+        assert torch.equal(fresh["1.running_var"], torch.ones(4))
+
+    def test_norms_that_keep_nothing_are_none(self):
+        model = nn.Sequential(
+            nn.BatchNorm2d(3, affine=False, track_running_stats=False), nn.Flatten(), nn.Linear(360, 2)
+        )
+        assert weights.layers_from_top(model, EXAMPLE) == ["2"]
+
     def test_a_layer_that_runs_twice_counts_where_it_ran_last(self):
         class Twice(nn.Module):
             def __init__(self):

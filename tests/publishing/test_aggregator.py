@@ -58,6 +58,13 @@ def test_holm_turns_a_pass_into_inconclusive_and_says_why() -> None:
     }
 
 
+def test_a_p_that_is_too_large_by_itself_is_not_put_down_to_holm() -> None:
+    # the interval and p come from the same resamples by two ways, and on few samples can fall on two sides of the bar
+    assert finals([record("deletion", p=0.031)]) == {"deletion": ("inconclusive", "p is 0.031, above 0.025")}
+    found = finals([record("deletion", p=0.031), record("insertion", p=0.0001)])
+    assert found["deletion"] == ("inconclusive", "p is 0.031, above 0.025")
+
+
 def test_holm_counts_no_descriptive_skipped_or_other_attributes_records() -> None:
     found = finals(
         [

@@ -281,6 +281,12 @@ def test_noise_that_is_never_decided_is_no_good_sign(evidence: Evidence) -> None
     assert controls_line("digits-cnn", open_) == f"digits-cnn: {said}"
 
 
+def test_what_gives_noise_no_verdict_is_not_counted(evidence: Evidence) -> None:
+    untold = [record("infidelity", "noise", verdict="descriptive"), record("sparsity", "noise_7", verdict="skipped")]
+    more = Evidence(**{**vars(evidence), "control_records": (*evidence.control_records, *untold)})
+    assert controls_line("digits-cnn", more) == controls_line("digits-cnn", evidence)
+
+
 def test_a_control_that_nobody_knows_is_not_taken_for_noise(evidence: Evidence) -> None:
     unknown = Evidence(**{**vars(evidence), "controls": {}})
     assert controls_line("digits-cnn", unknown) == (

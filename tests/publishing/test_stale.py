@@ -130,6 +130,14 @@ def test_a_card_tells_the_latest_verdicts_that_moved(tmp_path: Path) -> None:
     assert text.index("## Perceptibility Testing") < text.index("## History") < text.index("## Citation")
 
 
+def test_of_one_day_the_line_written_last_is_the_latest(tmp_path: Path) -> None:
+    root = write_world(tmp_path)
+    states = ("fail", "inconclusive", "pass", "fail", "descriptive", "skipped")
+    remember(root, "digits-cnn", *(LINE % (1, "insertion", state, "[]") for state in states))
+    said = history_lines("grad_cam", load_all(root, catalogue()))
+    assert [line.rpartition(" ")[2] for line in said] == list(reversed(states[1:]))
+
+
 def test_history_is_of_the_method_alone(tmp_path: Path) -> None:
     root = write_world(tmp_path)
     remember(root, "digits-cnn", LINE % (1, "insertion", "fail", "[]"))

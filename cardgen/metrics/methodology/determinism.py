@@ -10,7 +10,7 @@ from cardgen.metrics import metric
 from cardgen.recipes import Reseed
 from cardgen.records import Source
 from cardgen.scores import Scores
-from cardgen.similarity import is_flat, spearman
+from cardgen.similarity import is_flat, relative_difference, spearman
 from cardgen.study import Study
 
 
@@ -39,8 +39,7 @@ def determinism(study: Study, *, runs: int = 5) -> Scores:
     maps = [study.map_of(study.explain(everything, Reseed(draw))) for draw in range(runs)]
     pairs = list(combinations(maps, 2))
     lowest = torch.stack([spearman(a, b) for a, b in pairs]).amin(0)
-    norms = [(a.flatten(1).double().norm(dim=1), (a - b).flatten(1).double().norm(dim=1)) for a, b in pairs]
-    relative = max(float((moved / norm.clamp_min(1e-300)).amax()) for norm, moved in norms)
+    relative = max(float(relative_difference(a, b).amax()) for a, b in pairs)
     identical = all(torch.equal(a, b) for a, b in pairs)
     found = (
         f"Deterministic: {runs} runs with different seeds gave identical maps"

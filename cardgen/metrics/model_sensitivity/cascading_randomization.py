@@ -32,9 +32,9 @@ def cascading_randomization(
 ) -> Scores:
     """Spearman correlation of a sample's map with its maps as layers are re-initialised from the top down; the last point is judged.
 
-    Layers are the modules with parameters of their own, in the order of execution; weights and normalisation statistics are drawn
-    anew, each layer from its own seed, the same in every point. Lower is better; between −1 and 1. The untouched model's similarity
-    of 1 is not part of any average. The curve holds at most `depths` points, evenly spaced over the layers, and all but its last
+    Layers are the modules with parameters or statistics of their own, in the order of execution; weights and normalisation statistics
+    are drawn anew, each layer from its own seed, the same in every point. Lower is better; between −1 and 1. The untouched model's
+    similarity of 1 is not part of any average. The curve holds at most `depths` points, evenly spaced over the layers, and all but its last
     rest on the first `curve_samples` samples. Adebayo et al. 2018, section 3: they judge curves by eye.
 
     Args:

@@ -46,8 +46,8 @@ def independent_randomization(study: Study, *, reinitialisations: int = 5, layer
     that no layer counts for.
 
     Layers are counted and chosen sample by sample: averaged over samples, the choice would make a score depend on the sample's company.
-    Layers are modules with parameters of their own in the order of execution; of more than `layers` so many evenly spaced ones are
-    taken, the first and the last among them. Adebayo et al. 2018, section 3: they judge by eye, and count every layer.
+    Layers are modules with parameters or statistics of their own in the order of execution; of more than `layers` so many evenly spaced
+    ones are taken, the first and the last among them. Adebayo et al. 2018, section 3: they judge by eye, and count every layer.
 
     The curve shows every layer that counts for some sample, over these samples. Reported: the number of samples that each layer taken
     counts for, with its name where there are at most 8; the other measures, of the median layer.

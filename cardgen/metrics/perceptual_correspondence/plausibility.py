@@ -68,7 +68,7 @@ def plausibility(study: Study, *, noise_draws: int = 5) -> Scores:
     return Scores(
         table[:, 0].cpu().numpy(),
         valid,
-        study.flat(),
+        study.flat() & valid,
         parts=matched.parts(table[:, 1:], noise_draws),
         reported={"without_mass": int((empty & valid).sum())},
     )

@@ -30,7 +30,8 @@ TOLERANCE = 15 / 224
 def pointing_game(study: Study, *, tolerance: float = TOLERANCE) -> Scores:
     """1 where the map's maximum lies within the tolerance of the mask, else 0; over tied maxima, the share that does.
 
-    Higher is better. Not valid for an empty mask: there is nothing to hit. Zhang et al. 2016, section 4.1: 15 pixels at an
+    Higher is better. Not valid for an empty mask, where there is nothing to hit, nor for one that fills the image, or does with the
+    tolerance, where nothing can miss. Zhang et al. 2016, section 4.1: 15 pixels at an
     image size of 224, as a Euclidean distance; here the tolerance scales with the shorter side.
 
     Args:
@@ -41,10 +42,10 @@ def pointing_game(study: Study, *, tolerance: float = TOLERANCE) -> Scores:
     if masks is None:
         raise CardgenError("pointing_game needs ground-truth masks; the data has none; give masks= or a masks/ folder")
     maps, masks = study.maps(), masks[: study.n]
-    hits = widened(masks, tolerance * min(masks.shape[1:])).flatten(1).double()
+    hits = widened(masks, tolerance * min(masks.shape[1:])).flatten(1)
     maxima = (maps == maps.amax((1, 2), keepdim=True)).flatten(1).double()
     values = (hits * maxima).sum(1) / maxima.sum(1)
-    return Scores(values.cpu().numpy(), masks.flatten(1).any(1).cpu().numpy(), study.flat())
+    return Scores(values.cpu().numpy(), (hits.any(1) & ~hits.all(1)).cpu().numpy(), study.flat())
 
 
 def widened(masks: Bool[Tensor, "n h w"], radius: float) -> Bool[Tensor, "n h w"]:
