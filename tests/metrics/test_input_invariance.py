@@ -73,7 +73,17 @@ def test_by_hand():
 
 @pytest.mark.parametrize(
     "method",
-    ["vanilla_gradients", "integrated_gradients", "smoothgrad", "guided_backprop", "grad_cam", "occlusion", "rise"],
+    [
+        "vanilla_gradients",
+        "integrated_gradients",
+        "smoothgrad",
+        "guided_backprop",
+        "grad_cam",
+        "occlusion",
+        "rise",
+        "gradient_shap",
+        "deeplift_shap",
+    ],
 )
 @pytest.mark.parametrize("network", [Pooled, Residual])
 def test_what_sees_the_image_as_it_is_meant_stays(method, network):
