@@ -1,6 +1,7 @@
 """A network for shifted inputs that computes the same: f₂(x + m) = f₁(x), with all that a method is told of its inputs moved along."""
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cardgen.draws import generator
+from cardgen.maskers import Masker
 from cardgen.methods import Context
 from cardgen.recipes import Network
 from cardgen.space import Space
@@ -69,7 +71,7 @@ class MovedSpace(Space):
 
 
 def shifted(name: str, space: Space) -> Network:
-    """The recipe of a shift: the network of f₂, the inputs x + m, and for methods the moved space and the layer's name within f₂."""
+    """The recipe of a shift: the network of f₂, the inputs x + m, and for methods the moved space and the layers' names within f₂."""
     shift = SHIFTS[name]
 
     def build(model: nn.Module, example: Tensor) -> nn.Module:
@@ -81,6 +83,16 @@ def shifted(name: str, space: Space) -> Network:
 
     def told(context: Context) -> Context:
         moved = MovedSpace(space.low, space.high, space.mean, shift)
-        return replace(context, space=moved, layer=context.layer and f"model.{context.layer}")
+        layer = context.layer and f"model.{context.layer}"
+        return replace(context, space=moved, layer=layer, masker=_within(context.masker))
 
     return Network(("shifted", name), build, make, told)
+
+
+def _within(masker: nn.Module | None) -> nn.Module | None:
+    """A masking network that knows the layers that it reads by their names within f₂."""
+    if not isinstance(masker, Masker):
+        return masker
+    found = copy(masker)
+    found.layers = tuple(f"model.{layer}" for layer in masker.layers)
+    return found
