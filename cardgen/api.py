@@ -170,7 +170,8 @@ def _own_maps(maps: Tensor, inputs: Tensor) -> Float[Tensor, "n h w"]:
         )
     if not all_finite(maps):
         raise CardgenError("maps hold NaN or infinities; expected finite numbers; mend the method that made them")
-    return maps.detach().to(inputs.device, torch.float32)
+    # to float32 large float64 would become infinite, and close ones ties
+    return maps.detach().to(inputs.device, torch.promote_types(maps.dtype, torch.float32))
 
 
 def make_subject(

@@ -118,6 +118,15 @@ class TestEach:
                 run(key, small, maps=small.maps.double().requires_grad_()).values,
             )
 
+    def test_own_maps_of_float64_are_not_rounded(self, key):
+        small = tiny_subject()
+        if takes_maps(key):
+            ranks = small.maps.flatten(1).argsort(dim=1).argsort(dim=1).view(7, 12, 10).double()
+            plain = run(key, small, maps=ranks)
+            for scale in (2.0**300, 2.0**-300):
+                np.testing.assert_allclose(run(key, small, maps=scale * ranks).values, plain.values, atol=1e-9)
+            assert not run(key, small, maps=2.0**40 + ranks).flat.any()
+
     def test_flat_maps_never_end_it(self, key):
         for value in (0.0, -2.0, 1e-30):
             scores = on_maps_of(key, tiny_subject(), lambda x, v=value: torch.full((len(x), 12, 10), v))

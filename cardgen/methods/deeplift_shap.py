@@ -17,6 +17,7 @@ from cardgen.records import Source
     source=Source(paper="Lundberg & Lee 2017", url="https://arxiv.org/abs/1705.07874", where="section 4.2"),
     access="internals",
     random=True,
+    version=2,
     ranges={"n_samples": (5, 20, 100)},
     fits=require_complete,
     passes=lambda parameters: 4 * parameters["n_samples"],
@@ -51,13 +52,14 @@ def deeplift_shap(
     context.space.check(inputs)
     source = generator(context.seed, "deeplift_shap")
     shares = torch.stack([torch.rand(inputs.shape[1], 1, 1, generator=source) for _ in range(n_samples)])
-    colours = context.space.between(shares.to(inputs))
+    # as images, since a space that moved has no single black
+    colours = context.space.between(shares.to(inputs).expand(-1, *inputs.shape[1:]))
     total = torch.zeros(inputs.shape, device=inputs.device)
     count = len(inputs) * n_samples
     for start in range(0, count, context.batch):
         jobs = torch.arange(start, min(start + context.batch, count), device=inputs.device)
         rows, images = jobs // n_samples, inputs[jobs // n_samples]
-        baselines = colours[jobs % n_samples].expand_as(images)
+        baselines = colours[jobs % n_samples]
         found, _ = multipliers(model, images, baselines, targets[rows])
         total.index_add_(0, rows, found * (images - baselines).float())
     return total / n_samples

@@ -39,6 +39,7 @@ def terms(
     source=Source(paper="Erion et al. 2021", url="https://arxiv.org/abs/1906.10670", where="expected gradients"),
     access="gradients",
     random=True,
+    version=2,
     ranges={"n_samples": (20, 50, 200), "baselines": BASELINES},
     terms=terms,
     passes=lambda parameters: 2 * parameters["n_samples"],
@@ -86,10 +87,10 @@ def gradient_shap(
 
 def _drawn(
     inputs: Float[Tensor, "n c h w"], draws: Sequence[torch.Generator], context: Context, baselines: str
-) -> tuple[Float[Tensor, "b c _ _"], Float[Tensor, "b 1 1 1"]]:
-    """From each generator one baseline and one step."""
+) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b 1 1 1"]]:
+    """From each generator one baseline, of the image's size, since a space that moved has no single black; and one step."""
     _, c, h, w = inputs.shape
     size = (c, 1, 1) if baselines == "colours" else (c, h, w)
     drawn = [(torch.rand(size, generator=draw), torch.rand(1, 1, 1, generator=draw)) for draw in draws]
     places, shares = (torch.stack(values).to(inputs) for values in zip(*drawn, strict=True))
-    return context.space.between(places), shares
+    return context.space.between(places.expand(-1, -1, h, w)), shares

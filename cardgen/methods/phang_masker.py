@@ -18,6 +18,7 @@ from cardgen.records import Source
     ),
     access="features",
     signed=False,
+    version=2,
     class_specific=False,
     fits=feature_layers,
     siblings=(Sibling("masker", "phang_masker"),),

@@ -18,6 +18,7 @@ from cardgen.records import Source
     ),
     access="features",
     signed=False,
+    version=2,
     fits=feature_layers,
     siblings=(Sibling("masker", "real_time_saliency"),),
     passes=lambda parameters: 1,

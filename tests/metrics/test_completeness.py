@@ -148,6 +148,8 @@ def test_a_black_image_has_no_difference_to_explain(tiny):
     found = measure("completeness", tiny.model, inputs, tiny.targets, **INTEGRATED)
     assert found.valid.tolist() == [True, True, True, False, True, True, True]
     assert found.reported["no_difference"] == 1
+    # zero is the right answer there, so the sample is no miss: it does not count
+    assert not found.flat.any()
 
 
 def test_nothing_explains_nothing(tiny):

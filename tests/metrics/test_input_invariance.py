@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from homes import at_home, masking
 from reference import maps as reference
 from small_methods import made_method, measured, study_of
 from small_models import Linear, Pooled, Residual, every_batch_and_order, lively, seeded, small_subject, untouched
@@ -73,7 +74,17 @@ def test_by_hand():
 
 @pytest.mark.parametrize(
     "method",
-    ["vanilla_gradients", "integrated_gradients", "smoothgrad", "guided_backprop", "grad_cam", "occlusion", "rise"],
+    [
+        "vanilla_gradients",
+        "integrated_gradients",
+        "smoothgrad",
+        "guided_backprop",
+        "grad_cam",
+        "occlusion",
+        "rise",
+        "gradient_shap",
+        "deeplift_shap",
+    ],
 )
 @pytest.mark.parametrize("network", [Pooled, Residual])
 def test_what_sees_the_image_as_it_is_meant_stays(method, network):
@@ -114,6 +125,16 @@ def test_controls_stay(tiny, method):
 def test_a_layer_that_was_named_is_found_in_the_shifted_network(tiny):
     for layer in ("features.relu1", "features.conv2"):
         assert measure(KEY, *tiny.call, method="grad_cam", layer=layer).values.max() < 1e-3
+
+
+@pytest.mark.parametrize("method", ["real_time_saliency", "phang_masker"])
+def test_the_layers_that_a_masking_network_reads_are_found_in_the_shifted_network(method):
+    small = at_home(method)
+    siblings = {f"masker-{method}": masking(method, small)}
+    found = measure(KEY, *small.call, method=method, siblings=siblings)
+    assert found.values.max() < 1e-3
+    # the network is given back with the names it had
+    assert measure("deletion", *small.call, method=method, siblings=siblings).valid.all()
 
 
 def test_a_black_box_is_shifted_as_well(tiny):

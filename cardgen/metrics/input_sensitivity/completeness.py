@@ -29,8 +29,9 @@ def completeness(study: Study, *, substrate: str = "black") -> Scores:
 
     s_c is the logit of the class explained, x̄ the baseline that the method declares (a hyperparameter of its own), else `substrate`.
     0 is exact; the rule counts the samples within its tolerance. An attribution that is zero everywhere is no explanation of any
-    difference: not valid. Neither is a sample whose score hardly differs from the baseline's, by less than 1e-4 of the larger of the
-    two and 1: there float32's rounding alone is a relative error of a hundredth or more. Sundararajan, Taly, Yan 2017, section 3,
+    difference: not valid, and flat, so that it is a miss. A sample whose score hardly differs from the baseline's, by less than 1e-4 of
+    the larger of the two and 1, is not valid either, since float32's rounding alone is a relative error of a hundredth or more there; it
+    does not count, whatever its attributions, of which zero are right. Sundararajan, Taly, Yan 2017, section 3,
     proposition 1, where it is an equality. Quantus and others test equality of floats, on the map's own channels, against one
     baseline for all methods, and so let no method pass.
 
@@ -47,17 +48,18 @@ def completeness(study: Study, *, substrate: str = "black") -> Scores:
     on_baseline = subject.bare(baseline, n).double().gather(1, targets)[:, 0]
     difference = on_image - on_baseline
     size = torch.maximum(on_image.abs(), on_baseline.abs()).clamp_min(1)
-    valid = (difference.abs() > ROUNDING * size) & attributions.any(1)
+    differs = difference.abs() > ROUNDING * size
+    valid = differs & attributions.any(1)
     errors = torch.where(valid, (attributions.sum(1) - difference).abs() / difference.abs().clamp_min(1e-300), 0.0)
     found = errors[valid]
     return Scores(
         errors.cpu().numpy(),
         valid.cpu().numpy(),
-        study.flat(),
+        study.flat() & differs.cpu().numpy(),
         reported={
             "baseline": baseline,
             "median_error": float(found.median()) if len(found) else None,
-            "no_difference": int((difference.abs() <= ROUNDING * size).sum()),
+            "no_difference": int((~differs).sum()),
         },
         reason="" if declared else "The method makes no such claim.",
     )
