@@ -71,7 +71,7 @@ def control_words(key: str, evidence: Evidence) -> str:
     if key in CONTROL_WORDS:
         return CONTROL_WORDS[key]
     entry = evidence.controls.get(key)
-    return entry.title if entry else key.replace("_", " ")
+    return entry.title[0].lower() + entry.title[1:] if entry else key.replace("_", " ")
 
 
 def cost(record: Record) -> str:

@@ -132,13 +132,14 @@ def stretched_two_way_effect(table, draw_counts, sample_counts):
 
 def vs_noise_over_seeds(table, flats, family, seed_counts, sample_counts, direction="lower"):
     """("pass" | "fail" | "inconclusive"), from scores [seeds][n], the number of flat maps, and the family's: {member: [seeds][n]}."""
-    beaten, hopeless, n = True, False, len(table[0])
+    beaten, hopeless, mute, n = True, False, True, len(table[0])
     for theirs in family.values():
         d = [
             [(a - b) if direction == "higher" else (b - a) for a, b in zip(mine, its, strict=True)]
             for mine, its in zip(table, theirs, strict=True)
         ]
         means = [mean([row[i] for row in d]) for i in range(n)]
+        mute &= min(means) == max(means) == 0
         low = quantile(stretched_two_way(d, seed_counts, sample_counts), 0.025)
         high = quantile(stretched_two_way_effect(d, seed_counts, sample_counts), 1 - 0.025 / len(family))
         beaten &= low > 0 and effect(means) >= EFFECT and mean(means) >= PROBABILITY
@@ -147,6 +148,8 @@ def vs_noise_over_seeds(table, flats, family, seed_counts, sample_counts, direct
         return "inconclusive"
     if beaten:
         return "inconclusive" if flats > FLAT * n else "pass"
+    if mute and flats <= FLAT * n:
+        return "inconclusive"
     return "fail" if hopeless else "inconclusive"
 
 
