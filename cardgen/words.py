@@ -64,6 +64,13 @@ def number(value: float | int) -> str:
     return text.replace("-", "−")
 
 
+def measured(found: Mapping[str, str | float]) -> str:
+    """What was found by name, numbers in three digits, words in brackets: constant 0.213, image (refused: no such layer)."""
+    return ", ".join(
+        f"{name} ({told})" if isinstance(told, str) else f"{name} {number(told)}" for name, told in found.items()
+    )
+
+
 def estimate(value: float, interval: tuple[float, float] | None) -> str:
     """A value with its 95 % interval, all three to the interval's own precision."""
     if interval is None or interval[0] == interval[1]:

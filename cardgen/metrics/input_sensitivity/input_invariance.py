@@ -14,7 +14,7 @@ from cardgen.scores import Scores
 from cardgen.shift import SHIFTS, Shifted, shifted
 from cardgen.space import UNNORMALISED
 from cardgen.study import Study
-from cardgen.words import number
+from cardgen.words import measured
 
 TOLERANCE = 1e-4
 
@@ -88,12 +88,8 @@ def input_invariance(study: Study) -> Scores:
         study.attributions().flatten(1).any(1).cpu().numpy(),
         study.flat(),
         reported=reported,
-        reason=f"Median difference by shift: {', '.join(map(_words, reported, reported.values()))}.",
+        reason=f"Median difference by shift: {measured(reported)}.",
     )
-
-
-def _words(name: str, told: str | float) -> str:
-    return f"{name} ({told})" if isinstance(told, str) else f"{name} {number(told)}"
 
 
 def _errors(study: Study, recipe: Network) -> Float[Tensor, " n"] | str:

@@ -16,7 +16,7 @@ from cardgen.records import Source
 from cardgen.scores import Scores
 from cardgen.similarity import is_flat
 from cardgen.study import Study
-from cardgen.words import number
+from cardgen.words import measured
 
 TOLERANCE = 1e-4
 
@@ -86,12 +86,13 @@ def implementation_invariance(study: Study) -> Scores:
             "or ReLU modules, in float32; leave the metric out"
         )
     reported = {name: outcome.told for name, outcome in outcomes.items()}
+    said = {name.replace("_", " "): told for name, told in reported.items()}
     return Scores(
         torch.stack(used).amax(0).cpu().numpy(),
         original.flatten(1).any(1).cpu().numpy(),
         is_flat(study.map_of(original)).cpu().numpy(),
         reported=reported,
-        reason=f"Median difference by rewrite: {', '.join(map(_words, reported, reported.values()))}.",
+        reason=f"Median difference by rewrite: {measured(said)}.",
     )
 
 
@@ -105,11 +106,6 @@ class _Outcome:
     @property
     def told(self) -> str | float:
         return self.said if self.said or self.errors is None else float(self.errors.median())
-
-
-def _words(name: str, told: str | float) -> str:
-    words = name.replace("_", " ")
-    return f"{words} ({told})" if isinstance(told, str) else f"{words} {number(told)}"
 
 
 def _outcome(study: Study, recipe: Network) -> _Outcome:

@@ -16,7 +16,7 @@ from cardgen.records import Source
 from cardgen.repair import Unhooked
 from cardgen.scores import Scores
 from cardgen.study import Study, Subject
-from cardgen.words import number
+from cardgen.words import measured
 
 OTHER = Sibling("seed", 1)
 PAIRS = ((2.0, 1.0), (1.0, -0.5), (-1.5, 1.0), (-0.5, -2.0))
@@ -83,17 +83,13 @@ def linearity(study: Study) -> Scores:
             reported[name] = float(errors[mine].median())
         except CardgenError as error:
             reported[name] = f"refused: {error.what}"
-    said = f"Median difference by sum: {', '.join(map(_words, reported, reported.values()))}."
+    said = f"Median difference by sum: {measured(reported)}."
     told = list(dict.fromkeys(reported.values()))
     if len(reported) > 1 and len(told) == 1 and isinstance(told[0], str):
         reported, said = {"every sum": told[0]}, f"Every sum is {told[0]}."
     return Scores(
         errors.cpu().numpy(), original.flatten(1).any(1).cpu().numpy(), study.flat(), reported=reported, reason=said
     )
-
-
-def _words(name: str, told: str | float) -> str:
-    return f"{name} ({told})" if isinstance(told, str) else f"{name} {number(told)}"
 
 
 def _chosen(subject: Subject, part: slice) -> Int[Tensor, " m"]:
