@@ -109,10 +109,8 @@ def against(
     elif verdict == "pass" and flat > bars.flat * n:
         verdict, reason = "inconclusive", f"Beats every noise control, but {flat} of {n} maps are flat."
     elif flat <= bars.flat * n and all(lead.level for lead in noise.values()):
-        verdict, reason = (
-            "inconclusive",
-            "Noise gets the very same score on every sample, so nothing can be told apart.",
-        )
+        verdict = "inconclusive"
+        reason = "Noise gets the very same score on every sample, so nothing can be told apart."
     scored = kept & scores.valid
     estimate, interval = how.own(scores, entry, scored) if scored.any() else (None, None)
     return Decision(

@@ -123,8 +123,20 @@ def test_integrated_gradients_are_complete(subject, controls):
     assert verdict(subject, controls, "completeness", "integrated_gradients") == "pass"
 
 
-def test_contributions_predict_better_than_their_own_values_elsewhere(subject, controls):
-    assert verdict(subject, controls, "infidelity", "integrated_gradients") == "pass"
+def lead_in_infidelity(subject, method, **parameters):
+    """The effect over the value-matched noise that is beaten least."""
+    entry = METRICS["infidelity"].entry
+    return RULES[entry.rule](scores(subject, "infidelity", method, **parameters), {}, entry, DEFAULTS, 0).effect
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_held_out_noise_predicts_no_better_than_its_own_values_elsewhere(subject, member):
+    assert lead_in_infidelity(subject, member, draw=HELD_OUT) < DEFAULTS.effect
+
+
+@pytest.mark.parametrize("method", ["planted_truth", "integrated_gradients"])
+def test_truth_and_contributions_predict_better_than_their_own_values_elsewhere(subject, method):
+    assert lead_in_infidelity(subject, method) > 0.5
 
 
 def test_these_are_all_members_of_the_family():
